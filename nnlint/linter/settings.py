@@ -1,0 +1,76 @@
+"""The settings of one lint run as plain data: light to import, and it crosses to the worker."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One input of a model: a shape such as (2, 3, 224, 224) and a torch dtype name.
+
+    Attributes:
+        name: Keyword under which it is passed, "" for a positional input.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What the user says about one model.
+
+    Attributes:
+        args: Positional constructor (or factory) arguments.
+        kwargs: Keyword constructor arguments.
+        inputs: Inputs of forward, None to infer them.
+        loss: Name of the loss that its output meets, e.g. "cross_entropy" or
+            "torch.nn.CrossEntropyLoss"; "" to find it in the source.
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[InputSpec, ...] | None = None
+    loss: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON-compatible data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelSettings:
+        """Read what `to_dict` wrote (also after a round trip through JSON)."""
+        inputs = data["inputs"]
+        if inputs is not None:
+            inputs = tuple(InputSpec(tuple(i["shape"]), i["dtype"], i["name"]) for i in inputs)
+        return cls(tuple(data["args"]), dict(data["kwargs"]), inputs, data["loss"])
+
+
+@dataclass(frozen=True, slots=True)
+class LintSettings:
+    """The settings of one run.
+
+    Attributes:
+        select: Rule names, codes or code prefixes ("NNL1") to run; empty for the default set.
+        ignore: Rule names, codes or prefixes to leave out.
+        per_file_ignores: Glob pattern of paths -> rules to leave out there.
+        models: "path.py:Name" (path relative to `root`) -> settings of that model.
+        default_model: Settings from the command line, for every model that is linted.
+        timeout: Seconds that loading and analysing one file may take.
+        memory_bytes: Memory that the worker may allocate for one file.
+        root: Directory of the configuration file, "" for the current directory.
+    """
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    default_model: ModelSettings | None = None
+    timeout: float = 60.0
+    memory_bytes: int = 8 * 1024**3
+    root: str = ""
