@@ -153,6 +153,10 @@ class Rule(ABC):
 class ToolRule(Rule):
     """A rule that nnlint itself reports while it loads and traces; it never looks at a graph."""
 
+    category = Category.TOOL
+    example_fires: ClassVar[bool] = True
+    """Whether the code under "Example" can make the rule fire; a defect of nnlint cannot be shown."""
+
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:  # noqa: ARG002 - the base's signature
         """Yield nothing: the engine makes these findings."""
         return iter(())

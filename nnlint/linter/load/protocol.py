@@ -1,0 +1,120 @@
+"""What crosses the pipes: a job to the worker, events back to the parent.
+
+A job is pickled: it only ever goes from nnlint to its own child. Events are JSON, one per line,
+since the child has run the user's code by then.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from nnlint.linter.discover.targets import UNKNOWN, Target
+from nnlint.linter.settings import ModelSettings
+
+_HEADER = struct.Struct("!Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file for one worker.
+
+    Attributes:
+        path: The file as the user gave it.
+        text: Its source, which need not be what is on disk.
+        root: Directory of the project.
+        targets: The models to build and analyse, in order.
+        settings: For each target, what the user says about it.
+        rules: Codes of the rules to run.
+        timeout: Seconds for the whole file.
+        memory_bytes: What the worker may allocate beyond torch itself.
+        threads: How many threads torch may use.
+    """
+
+    path: str
+    text: str
+    root: str
+    targets: tuple[Target, ...]
+    settings: tuple[ModelSettings, ...]
+    rules: tuple[str, ...]
+    timeout: float
+    memory_bytes: int
+    threads: int = 1
+
+    def encode(self) -> bytes:
+        """Return the job as one frame."""
+        buffer = io.BytesIO()
+        _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(self)
+        data = buffer.getvalue()
+        return _HEADER.pack(len(data)) + data
+
+    @classmethod
+    def read(cls, stream: io.BufferedIOBase) -> Job | None:
+        """Read one frame, None at the end of the stream."""
+        header = stream.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            return None
+        (size,) = _HEADER.unpack(header)
+        data = stream.read(size)
+        if len(data) < size:
+            return None
+        return cast("Job", _Unpickler(io.BytesIO(data)).load())
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a worker ended.
+
+    Attributes:
+        limit: "time" where the keeper or the worker's own timer ended it.
+        code: Exit code, or minus the signal's number.
+        crash: What faulthandler wrote: the stack at the crash or hang.
+        output: The last of what the user's code printed.
+        broken: Why no worker could be started at all, "" otherwise.
+    """
+
+    limit: Literal["", "time"] = ""
+    code: int = 0
+    crash: str = ""
+    output: str = ""
+    broken: str = ""
+
+
+def encode_event(event: dict[str, Any]) -> bytes:
+    """Return an event as one line."""
+    return json.dumps(event, default=_plain).encode() + b"\n"
+
+
+def decode_event(line: bytes) -> dict[str, Any] | None:
+    """Read an event; None for a line that is none, such as one cut off by a kill."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _plain(value: Any) -> Any:
+    """Make JSON of a value that a rule put into its evidence: a NumPy or torch number, a set."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, value))
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", None) == 0:
+        return item()
+    return str(value)
+
+
+class _Pickler(pickle.Pickler):
+    """Keeps `UNKNOWN` the one object that it is on either side."""
+
+    def persistent_id(self, obj: Any) -> str | None:
+        return "UNKNOWN" if obj is UNKNOWN else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, pid: str) -> Any:
+        return UNKNOWN if pid == "UNKNOWN" else None
