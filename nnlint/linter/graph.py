@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from nnlint.linter.discover.source import Source
+    from nnlint.linter.discover.targets import OutputUse
     from nnlint.linter.findings import Location
 
 Shape = tuple[int, ...]
@@ -149,6 +150,8 @@ class ModelGraph:
         source: The file that defines the model; None for a live module without one.
         location: The line of the class (or factory, or instance).
         loss_known: Whether any loss was found or given for this model.
+        loss_given: Whether the user named the loss.
+        uses: Where the file's code takes the output: losses, argmax.
         evaluate: Traces the model again in eval mode, on demand; None where that fails.
         created: Modules with parameters that forward itself built: (module, location).
         failure: A shape error that the propagation met, if any.
@@ -161,6 +164,8 @@ class ModelGraph:
     location: Location
     source: Source | None = None
     loss_known: bool = False
+    loss_given: bool = False
+    uses: tuple[OutputUse, ...] = ()
     evaluate: Callable[[], ModelGraph | None] = lambda: None
     created: tuple[tuple[torch.nn.Module, Location | None], ...] = ()
     failure: ShapeFailure | None = None

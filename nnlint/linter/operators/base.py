@@ -13,7 +13,7 @@ import functools
 import importlib
 import operator as py_operator
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +139,7 @@ class Table:
     def _add(self, op: Operator) -> None:
         self.by_name[op.name] = op
         for name in op.modules:
-            dotted = name if "." in name else f"torch.nn.{name}"
+            dotted = name if name.startswith("torch.") else f"torch.nn.{name}"
             if (cls := resolve(dotted)) is not None:
                 self.by_module[cls] = op
         for name in op.functions:
@@ -180,21 +180,50 @@ class Table:
         return None
 
 
-# ATen's spelling of a parameter -> ours. "self" is the first parameter of nearly every operator.
-_ATEN_NAMES = {"train": "training", "indices": "input", "tensors": "input"}
+# ATen's spelling of a parameter -> ours, the first that the operator has.
+_ATEN_NAMES = {
+    "self": ("input",),
+    "train": ("training",),
+    "indices": ("input",),
+    "tensors": ("operands", "input"),
+    "size": ("shape", "sizes", "size"),
+    "split_sizes": ("split_size",),
+    "running_mean": ("running_mean",),
+}
 
 
 def _aten_params(op: Operator, schema: Any) -> tuple[str, ...]:
-    first = op.params[0] if op.params else "input"
+    ours = [name.removeprefix("*") for name in op.params]
     names = []
     for argument in schema.arguments:
-        if argument.name == "self":
-            names.append(first)
-        elif argument.name in op.params:
-            names.append(argument.name)
-        else:
-            names.append(_ATEN_NAMES.get(argument.name, argument.name))
+        choices = (argument.name, *_ATEN_NAMES.get(argument.name, ()))
+        fallback = ours[0] if argument.name == "self" and ours else argument.name
+        names.append(next((name for name in choices if name in ours), fallback))
     return tuple(names)
+
+
+# Keyword spellings that torch accepts beside the documented ones.
+_KEYWORDS = {"axis": "dim", "keepdims": "keepdim", "x": "input", "tensors": "input"}
+
+
+def bind(params: tuple[str, ...], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Give positional arguments their names; a parameter "*name" takes all that are left."""
+    bound: dict[str, Any] = {}
+    position = 0
+    for name in params:
+        if name.startswith("*"):
+            bound[name[1:]] = tuple(args[position:])
+            position = len(args)
+        elif position < len(args):
+            bound[name] = args[position]
+            position += 1
+    for extra in range(position, len(args)):
+        bound[f"arg{extra}"] = args[extra]
+    for name, value in kwargs.items():
+        alias = _KEYWORDS.get(name, name)
+        known = alias in params or f"*{alias}" in params
+        bound[alias if known else name] = value
+    return {name: value for name, value in bound.items() if not (value == () and f"*{name}" in params)}
 
 
 def resolve(dotted: str) -> Any:

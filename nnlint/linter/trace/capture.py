@@ -1,0 +1,283 @@
+"""Take the graph of a model by the cheapest way that works.
+
+1. A symbolic torch.fx trace: needs no inputs.
+2. A torch.fx trace for inferred or given input shapes: code may branch on sizes.
+3. torch.export with such inputs.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from nnlint.linter.findings import Location
+from nnlint.linter.graph import Node, ShapeFailure
+from nnlint.linter.operators.shapes import Tensor
+from nnlint.linter.settings import InputSpec
+from nnlint.linter.trace import inputs as guess
+from nnlint.linter.trace import propagate
+from nnlint.linter.trace.concrete import sized_trace
+from nnlint.linter.trace.convert import BuiltAt, convert
+from nnlint.linter.trace.exported import export_nodes
+from nnlint.linter.trace.positions import UserCode
+from nnlint.linter.trace.symbolic import symbolic_trace
+
+# How many input shapes are tried on a model that cannot be traced without inputs.
+MAX_SIZED_TRIES = 24
+
+
+class ForwardError(Exception):
+    """Forward raises, whatever the input is.
+
+    Attributes:
+        location: The user's line.
+        related: Other places of the user's code that the error went through.
+    """
+
+    def __init__(self, message: str, location: Location | None, related: Sequence[Location] = ()) -> None:
+        super().__init__(message)
+        self.location = location
+        self.related = tuple(related)
+
+
+class NotTraceable(Exception):
+    """No way of capture works; the message says what stops it.
+
+    Attributes:
+        location: The user's line that stopped it, if known.
+    """
+
+    def __init__(self, message: str, location: Location | None) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A captured graph: nodes with shapes where inputs were found."""
+
+    nodes: list[Node]
+    capture: Literal["fx", "export"]
+    failure: ShapeFailure | None = None
+    created: tuple[tuple[torch.nn.Module, Location | None], ...] = ()
+    shapes_known: bool = False
+
+
+def capture(
+    model: torch.nn.Module,
+    code: UserCode,
+    built_at: BuiltAt,
+    *,
+    specs: Sequence[InputSpec] | None = None,
+    passed: frozenset[str] = frozenset(),
+    stitch: Callable[[list[Node]], None] = lambda _: None,
+) -> Captured:
+    """Capture a model in the mode it is in.
+
+    Args:
+        model: The module; it is not changed.
+        code: Tells the user's frames.
+        built_at: Tells where a layer was built.
+        specs: The user's input shapes, None to infer them.
+        passed: Optional forward parameters that become inputs.
+        stitch: Appends the loss to freshly made nodes, before shapes are computed.
+
+    Raises:
+        ForwardError: Forward fails for certain.
+        NotTraceable: Nothing works.
+    """
+    passed |= frozenset(s.name for s in specs or () if s.name)
+    try:
+        trace = symbolic_trace(model, code, passed=passed)
+    except Exception as error:  # noqa: BLE001 - the user's forward and fx may raise anything
+        if certain := _certain(error, code):
+            raise certain from None
+        return _with_inputs(model, code, built_at, specs, passed, stitch, error)
+    nodes = convert(trace, model, built_at)
+    stitch(nodes)
+    if specs is not None:
+        chosen: dict[str, Tensor] | None = guess.given(nodes, specs)
+        failure = None
+    else:
+        chosen, failure = guess.search(nodes)
+    if chosen is not None:
+        first, failure = propagate.run(nodes, chosen)
+        second, _ = propagate.run(nodes, guess.with_batch(chosen, 3))
+        batch = guess.batch_of(chosen)
+        propagate.annotate(nodes, first, second, (batch, 3 * batch))
+    if failure is not None:
+        sample = chosen or {n.name: next(guess.candidates(n)) for n in nodes if n.kind == "input" and n.users}
+        failure = replace(failure, certain=_fails(model, sample, passed))
+    return Captured(nodes, "fx", failure, tuple(trace.created), chosen is not None)
+
+
+def _with_inputs(
+    model: torch.nn.Module,
+    code: UserCode,
+    built_at: BuiltAt,
+    specs: Sequence[InputSpec] | None,
+    passed: frozenset[str],
+    stitch: Callable[[list[Node]], None],
+    first_error: Exception,
+) -> Captured:
+    names = _needed(model, passed)
+    last: Exception = first_error
+    for chosen in _choices(model, names, specs):
+        try:
+            tracer = sized_trace(model, code, built_at, chosen, passed=passed)
+            if tracer.failure is not None:
+                continue
+            again = sized_trace(model, code, built_at, guess.with_batch(chosen, 3), passed=passed)
+        except Exception as error:  # noqa: BLE001 - as above
+            if certain := _certain(error, code):
+                raise certain from None
+            last = error
+            continue
+        return _sized(tracer, again, chosen, stitch)
+    for chosen in _choices(model, names, specs):
+        args, kwargs = _examples(model, chosen)
+        if _raises(model, args, kwargs) is not None:
+            continue
+        try:
+            nodes = export_nodes(model, args, kwargs, code, built_at)
+        except Exception as error:  # noqa: BLE001 - as above
+            last = error
+            break
+        stitch(nodes)
+        return Captured(nodes, "export", shapes_known=True)
+    if specs is not None:
+        args, kwargs = _examples(model, guess_given(names, specs))
+        error = _raises(model, args, kwargs)
+        if error is not None:
+            at, related = code.raised(error.__traceback__)
+            raise ForwardError(_text(error), at, related)
+    location, _ = code.raised(last.__traceback__)
+    raise NotTraceable(_text(last), location)
+
+
+def guess_given(names: Sequence[str], specs: Sequence[InputSpec]) -> dict[str, Tensor]:
+    """Match the user's input shapes to forward's parameters, by name or in order."""
+    return guess.given([Node(i, "input", name=name) for i, name in enumerate(names)], specs)
+
+
+def _choices(
+    model: torch.nn.Module, names: Sequence[str], specs: Sequence[InputSpec] | None
+) -> Iterator[dict[str, Tensor]]:
+    if specs is not None:
+        yield guess_given(names, specs)
+        return
+    for count, option in enumerate(guess.by_registration(model, len(names))):
+        if count >= MAX_SIZED_TRIES:
+            return
+        yield dict(zip(names, option, strict=True))
+
+
+def _sized(tracer: Any, again: Any, chosen: dict[str, Tensor], stitch: Callable[[list[Node]], None]) -> Captured:
+    nodes = tracer.converter.nodes
+    others = again.converter.nodes
+    stitch(nodes)
+    stitch(others)
+    first, _ = propagate.run(nodes, chosen)
+    batch = guess.batch_of(chosen)
+    second = None
+    if [n.target for n in nodes] == [n.target for n in others]:
+        found, _ = propagate.run(others, guess.with_batch(chosen, 3))
+        second = {n: found[o] for n, o in zip(nodes, others, strict=True)}
+    propagate.annotate(nodes, first, second, (batch, 3 * batch))
+    return Captured(nodes, "fx", None, tuple(tracer.created), shapes_known=True)
+
+
+def _needed(model: torch.nn.Module, passed: frozenset[str]) -> list[str]:
+    return [
+        name
+        for name, p in inspect.signature(model.forward).parameters.items()
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and (p.default is p.empty or name in passed)
+    ]
+
+
+def _examples(model: torch.nn.Module, chosen: dict[str, Tensor]) -> tuple[list[Any], dict[str, Any]]:
+    """Make real tensors: positional up to the first keyword-only parameter."""
+    generator = torch.Generator().manual_seed(0)
+    kwargs = {}
+    for name, tensor in chosen.items():
+        shape = tensor.shape or (guess.BATCH,)
+        if tensor.kind == "float" or tensor.kind is None:
+            kwargs[name] = torch.randn(shape, generator=generator)
+        else:
+            kwargs[name] = torch.randint(0, 2, shape, generator=generator)
+            if tensor.kind == "bool":
+                kwargs[name] = kwargs[name].bool()
+    parameters = inspect.signature(model.forward).parameters
+    args = []
+    for name, parameter in parameters.items():
+        if name not in kwargs or parameter.kind == parameter.KEYWORD_ONLY:
+            break
+        args.append(kwargs.pop(name))
+    return args, kwargs
+
+
+def _raises(model: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Exception | None:
+    """Run a copy of the model for real and return what it raises."""
+    with torch.no_grad():
+        try:
+            copy.deepcopy(model)(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the user's forward may raise anything
+            return error
+    return None
+
+
+def _fails(model: torch.nn.Module, chosen: dict[str, Tensor], passed: frozenset[str]) -> bool:
+    """Confirm a predicted shape failure by a real run."""
+    needed = _needed(model, passed)
+    args, kwargs = _examples(model, {n: t for n, t in chosen.items() if n in needed})
+    error = _raises(model, args, kwargs)
+    return isinstance(error, (RuntimeError, ValueError))
+
+
+def _certain(error: Exception, code: UserCode) -> ForwardError | None:
+    """Tell whether an error met while tracing would come in a real run as well.
+
+    fx replaces tensors by proxies, so a TypeError or a TraceError says nothing of the model. A
+    missing name or attribute, and an exception that the user's own `raise` makes before anything
+    was asked of a proxy, would come with real tensors too.
+    """
+    innermost = _innermost(error)
+    at, related = code.raised(error.__traceback__)
+    if at is None or innermost is None:
+        return None
+    text = str(error)
+    own = code.rank(innermost.tb_frame.f_code.co_filename) is not None
+    missing = isinstance(error, AttributeError) and isinstance(error.obj, torch.nn.Module)
+    if (isinstance(error, NameError) and own) or missing or (own and _at_raise(innermost, at)):
+        if "Proxy" not in text and not isinstance(error, torch.fx.proxy.TraceError):
+            return ForwardError(_text(error), at, related)
+    return None
+
+
+def _at_raise(traceback: types.TracebackType, at: Location) -> bool:
+    """Tell whether the innermost instruction is a `raise` statement."""
+    import dis
+
+    code = traceback.tb_frame.f_code
+    for instruction in dis.get_instructions(code):
+        if instruction.offset == traceback.tb_lasti:
+            return instruction.opname == "RAISE_VARARGS" and at.line > 0
+    return False
+
+
+def _innermost(error: Exception) -> types.TracebackType | None:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback
+
+
+def _text(error: BaseException) -> str:
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line[:200]}" if line else type(error).__name__
