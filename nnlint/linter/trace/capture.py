@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import copy
+import dis
 import inspect
+import itertools
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -96,7 +98,7 @@ def capture(
     try:
         trace = symbolic_trace(model, code, passed=passed)
     except Exception as error:  # noqa: BLE001 - the user's forward and fx may raise anything
-        if certain := _certain(error, code):
+        if (certain := _certain(error, code)) and _confirmed(error, model, specs, passed):
             raise certain from None
         return _with_inputs(model, code, built_at, specs, passed, stitch, error)
     nodes = convert(trace, model, built_at)
@@ -135,8 +137,6 @@ def _with_inputs(
                 continue
             again = sized_trace(model, code, built_at, guess.with_batch(chosen, 3), passed=passed)
         except Exception as error:  # noqa: BLE001 - as above
-            if certain := _certain(error, code):
-                raise certain from None
             last = error
             continue
         return _sized(tracer, again, chosen, stitch)
@@ -260,10 +260,22 @@ def _certain(error: Exception, code: UserCode) -> ForwardError | None:
     return None
 
 
+def _confirmed(
+    error: Exception, model: torch.nn.Module, specs: Sequence[InputSpec] | None, passed: frozenset[str]
+) -> bool:
+    """Tell whether real runs on plausible inputs end in the same error."""
+    names = _needed(model, passed)
+    choices = list(itertools.islice(_choices(model, names, specs), 4))
+    for chosen in choices or [dict.fromkeys(names, Tensor((guess.BATCH, 8), "float"))]:
+        args, kwargs = _examples(model, chosen)
+        real = _raises(model, args, kwargs)
+        if type(real) is not type(error) or str(real) != str(error):
+            return False
+    return True
+
+
 def _at_raise(traceback: types.TracebackType, at: Location) -> bool:
     """Tell whether the innermost instruction is a `raise` statement."""
-    import dis
-
     code = traceback.tb_frame.f_code
     for instruction in dis.get_instructions(code):
         if instruction.offset == traceback.tb_lasti:
