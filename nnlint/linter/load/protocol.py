@@ -11,7 +11,7 @@ import json
 import pickle
 import struct
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from nnlint.linter.discover.targets import UNKNOWN, Target
 from nnlint.linter.settings import ModelSettings
@@ -53,7 +53,7 @@ class Job:
         return _HEADER.pack(len(data)) + data
 
     @classmethod
-    def read(cls, stream: io.BufferedIOBase) -> Job | None:
+    def read(cls, stream: BinaryIO) -> Job | None:
         """Read one frame, None at the end of the stream."""
         header = stream.read(_HEADER.size)
         if len(header) < _HEADER.size:

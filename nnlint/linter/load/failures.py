@@ -1,0 +1,287 @@
+"""The findings about files and models that do not run: what happened, and at which line."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from nnlint.linter.discover.targets import Target
+from nnlint.linter.findings import Finding, Location, ModelReport, Related
+from nnlint.linter.load.protocol import Exit
+from nnlint.linter.rules.base import Rule
+from nnlint.linter.rules.tool.import_failed import ImportFailed
+from nnlint.linter.rules.tool.not_analysed import NotAnalysed
+from nnlint.linter.rules.tool.rule_crashed import RuleCrashed
+from nnlint.linter.trace.positions import UserCode
+
+Stage = Literal["import", "build", "analyse"]
+
+_LONGEST = 200
+_SIGNALS = {
+    4: "an illegal instruction",
+    6: "an abort",
+    7: "a bus error",
+    8: "an arithmetic error",
+    9: "a kill, perhaps for want of memory",
+    11: "a segmentation fault",
+}
+_OUT_OF_MEMORY = re.compile(
+    r"DefaultCPUAllocator: (can't|not enough)|std::bad_alloc|Cannot allocate memory"
+)
+_PYTHON_2 = re.compile(
+    r"Missing parentheses in call to '(print|exec)'|multiple exception types must be parenth"
+    r"|leading zeros in decimal integer"
+)
+_PYTHON_2_LINE = re.compile(r"^\s*(print\s+[^(=\s]|raise\s+\w+\s*,|except\s+\w+\s*,)|<>|\bur['\"]")
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception's type and text on one line."""
+    kind = type(error).__name__
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - the user's own __str__
+        text = ""
+    full = f"{kind}: {text}" if text else kind
+    return full if len(full) <= _LONGEST else full[: _LONGEST - 1] + "…"
+
+
+def gigabytes(size: int) -> str:
+    """Return a number of bytes for people."""
+    return f"{size / 1024**3:.3g} GiB"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception says that memory could not be had."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, (RuntimeError, OSError)) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def raised(
+    error: BaseException,
+    code: UserCode,
+    *,
+    stage: Stage,
+    target: Target | None = None,
+    memory_bytes: int = 0,
+) -> Finding:
+    """Return the finding for an exception that the user's code let out."""
+    location, further = code.raised(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        inner = code.from_lines(error.filename, error.lineno)
+        if inner.path == code.path:
+            location = inner
+        else:
+            further = [inner, *further]
+    doing = _doing(stage)
+    hint = ""
+    if is_out_of_memory(error):
+        message = f"{doing} needs more memory than the limit of {gigabytes(memory_bytes)}"
+        hint = "Make the model smaller for linting, by its arguments, or raise the memory limit."
+    elif isinstance(error, SystemExit):
+        message = f"{doing} ends the program: sys.exit({'' if error.code is None else error.code})"
+        hint = 'Put the program under `if __name__ == "__main__":`.'
+    elif isinstance(error, ModuleNotFoundError) and error.name:
+        message = f"{doing} needs the module {error.name}, which is not installed"
+        hint = (
+            f"Install {error.name.partition('.')[0]} in the environment that runs nnlint, "
+            "or run nnlint from the folder that holds it."
+        )
+    else:
+        message = f"{doing} raises {describe(error)}"
+    return failed(
+        location or _fallback(code, target),
+        message,
+        hint=hint,
+        target=target,
+        related=[Related(place, "raised from here") for place in further[:3]],
+        evidence={"exception": type(error).__name__, "stage": stage},
+    )
+
+
+def ended(
+    end: Exit, code: UserCode, *, stage: Stage, target: Target | None, timeout: float
+) -> Finding:
+    """Return the finding for a worker that did not come to its end."""
+    location = innermost(end.crash, code) or innermost(end.output, code)
+    doing = _doing(stage)
+    evidence: dict[str, object] = {"stage": stage}
+    hint = ""
+    if end.limit == "time":
+        message = f"{doing} takes longer than the limit of {timeout:g} s"
+        evidence["timeout"] = timeout
+        hint = "Raise the time limit if this is meant to take so long."
+        if stage == "import":
+            hint = 'Put work that need not happen on import under `if __name__ == "__main__":`.'
+    elif end.code < 0:
+        what = _SIGNALS.get(-end.code, f"signal {-end.code}")
+        message = f"{doing} crashes Python with {what}"
+        evidence["signal"] = -end.code
+    else:
+        message = f"{doing} ends the process: os._exit({end.code})"
+        evidence["exit_code"] = end.code
+        hint = 'Put the program under `if __name__ == "__main__":`.'
+    last = end.output.strip().splitlines()[-3:]
+    if last and end.limit != "time":
+        evidence["output"] = "\n".join(last)[-500:]
+    return failed(
+        location or _fallback(code, target), message, hint=hint, target=target, evidence=evidence
+    )
+
+
+def internal(text: str, code: UserCode, target: Target | None) -> Finding:
+    """Return the finding for a defect of nnlint itself."""
+    return _make(
+        RuleCrashed,
+        _fallback(code, target),
+        f"nnlint failed on {target.name if target else 'this file'}: {text}",
+        hint="This is a defect of nnlint: please report it with the model.",
+        target=target,
+    )
+
+
+def missing_arguments(target: Target, names: tuple[str, ...]) -> Finding:
+    """Return the finding for a model whose required arguments nobody gives."""
+    call = "its function" if target.kind == "factory" else "its constructor"
+    plural = "s" if len(names) > 1 else ""
+    flags = " ".join("--arg VALUE" for _ in names)
+    values = ", ".join("..." for _ in names)
+    return not_analysed(
+        target,
+        f"{call} needs the argument{plural} {', '.join(names)}",
+        hint=(
+            f"Give {'them' if plural else 'it'} with `{flags}`, or in pyproject.toml: "
+            f'[tool.nnlint.models."{target.location.path}:{target.name}"] args = [{values}]'
+        ),
+        evidence={"missing": list(names)},
+    )
+
+
+def not_analysed(
+    target: Target, reason: str, *, hint: str = "", evidence: dict[str, object] | None = None
+) -> Finding:
+    """Return the note that a model could not be judged."""
+    return _make(
+        NotAnalysed,
+        target.location,
+        f"{target.name} was not analysed: {reason}",
+        hint=hint,
+        target=target,
+        evidence=evidence,
+    )
+
+
+def report(target: Target, finding: Finding) -> ModelReport:
+    """Return the report of a model that `finding` kept from being analysed."""
+    place = target.location
+    return ModelReport(target.name, place.path, place.line, analysed=False, reason=finding.message)
+
+
+def syntax_error(error: SyntaxError, path: str, text: str) -> Finding:
+    """Return the finding for a file that does not parse."""
+    code = UserCode(path, text, "")
+    line = min(error.lineno or 1, max(len(text.splitlines()), 1))
+    whole = code.from_lines(path, line)
+    column = error.offset or whole.column
+    end = error.end_offset if error.end_lineno == line and error.end_offset else 0
+    location = Location(path, line, column, line, max(end, column + 1) if end else 0)
+    source_line = text.splitlines()[line - 1] if text else ""
+    old = _PYTHON_2.search(error.msg or "") or _PYTHON_2_LINE.search(source_line)
+    if old:
+        return failed(
+            location,
+            f"the file is written for Python 2: {error.msg}",
+            hint="Convert it to Python 3 first; `2to3` does most of the work.",
+        )
+    return failed(location, f"the file does not parse: {error.msg}")
+
+
+def failed(
+    location: Location,
+    message: str,
+    *,
+    hint: str = "",
+    target: Target | None = None,
+    related: list[Related] | None = None,
+    evidence: dict[str, object] | None = None,
+) -> Finding:
+    """Return a finding of the rule import-failed."""
+    return _make(
+        ImportFailed,
+        location,
+        message,
+        hint=hint,
+        target=target,
+        related=related,
+        evidence=evidence,
+    )
+
+
+def innermost(dump: str, code: UserCode) -> Location | None:
+    """Return the innermost place of the user's code in what faulthandler has written."""
+    blocks = re.split(
+        r"^(?=(?:Current thread|Thread|Stack) .*most recent call first)", dump, flags=re.MULTILINE
+    )
+    stacks = [block for block in blocks if "most recent call first" in block]
+    if not stacks:
+        return None
+    # A timer's dump does not mark the current thread; the oldest, the main one, comes last.
+    current = [block for block in stacks if block.startswith(("Current", "Stack"))]
+    best: tuple[int, Location] | None = None
+    for match in re.finditer(
+        r'^  File "(.*)", line (\d+) in ', (current or stacks)[-1], re.MULTILINE
+    ):
+        filename = _unescape(match[1])
+        rank = code.rank(filename)
+        if rank is not None and (best is None or rank < best[0]):
+            best = (rank, code.from_lines(filename, int(match[2])))
+    return best[1] if best else None
+
+
+def _unescape(text: str) -> str:
+    r"""Undo the \xe4 and \u1234 that faulthandler writes for characters beyond ASCII."""
+    return re.sub(
+        r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))",
+        lambda found: chr(int(found[1] or found[2] or found[3], 16)),
+        text,
+    )
+
+
+def _doing(stage: Stage) -> str:
+    # Without the model's name, so that one fault in several models of a file is one finding.
+    return {
+        "import": "importing the file",
+        "build": "building the model",
+        "analyse": "running the model",
+    }[stage]
+
+
+def _fallback(code: UserCode, target: Target | None) -> Location:
+    return target.location if target else code.from_lines(code.path, 1)
+
+
+def _make(
+    rule: type[Rule],
+    location: Location,
+    message: str,
+    *,
+    hint: str,
+    target: Target | None,
+    related: list[Related] | None = None,
+    evidence: dict[str, object] | None = None,
+) -> Finding:
+    places = list(related or ())
+    if target and target.location != location:
+        places.append(Related(target.location, f"{target.name} is defined here", "class"))
+    return Finding(
+        rule=rule.name,
+        code=rule.code,
+        severity=rule.severity,
+        message=message,
+        location=location,
+        help=hint,
+        model=target.name if target else "",
+        evidence=evidence or {},
+        related=tuple(places),
+    )

@@ -1,0 +1,72 @@
+"""What Linux offers to leave no process behind; elsewhere these do what they can."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PATIENCE = 2.0
+
+
+def die_with(parent: int) -> None:
+    """Have this process killed when its parent, of that id, ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)  # it had ended before the request
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def kill_group(pid: int) -> None:
+    """Kill a process and everything in its group."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
+
+
+def end_children() -> None:
+    """Kill the children of this process, and theirs, which become its own, until none is left."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        for pid in _children():
+            kill_group(pid)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.002)
+
+
+def _children() -> list[int]:
+    own = os.getpid()
+    try:
+        listed = Path(f"/proc/self/task/{own}/children").read_text(encoding="ascii")
+        return [int(pid) for pid in listed.split()]
+    except OSError:
+        pass  # some kernels and sandboxes have no such file
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # The second field, the command in parentheses, may hold anything.
+            parent = (
+                entry.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+            )
+            if int(parent) == own:
+                found.append(int(entry.parent.name))
+    return found
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

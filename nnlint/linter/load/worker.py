@@ -1,0 +1,179 @@
+"""Runs one file: imports it, builds its models, and streams what the rules say of them.
+
+Only ever used in a process of its own, which ends with it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+import torch
+
+from nnlint.linter import engine
+from nnlint.linter.discover.source import Source
+from nnlint.linter.discover.targets import Target
+from nnlint.linter.engine import ModelResult
+from nnlint.linter.findings import Finding
+from nnlint.linter.load import build, built, devices, failures, importing
+from nnlint.linter.load.protocol import Job, encode_event
+from nnlint.linter.rules.base import rule_by_key
+from nnlint.linter.trace.positions import UserCode
+
+resource: ModuleType | None
+try:
+    resource = importlib.import_module("resource")
+except ImportError:  # Windows has no limits of this kind
+    resource = None
+
+Send = Callable[[dict[str, Any]], None]
+
+
+def run(job: Job, *, events: int, crash: int) -> NoReturn:
+    """Do a job and end the process.
+
+    Args:
+        job: What to do.
+        events: File descriptor that takes the events.
+        crash: File descriptor that takes the stack of a crash or hang.
+    """
+    own = os.getpid()
+    leave = os._exit
+
+    def send(event: dict[str, Any]) -> None:
+        if os.getpid() != own:
+            leave(0)  # a child that the user's code forked has come back here
+        data = encode_event(event)
+        while data:
+            data = data[os.write(events, data) :]
+
+    def leave_traced(status: int) -> NoReturn:
+        if os.getpid() == own:
+            faulthandler.dump_traceback(crash, all_threads=False)
+        leave(status)
+
+    os._exit = leave_traced  # to know the line that calls it
+    _prepare(job)
+    faulthandler.enable(crash)
+    faulthandler.dump_traceback_later(job.timeout, exit=True, file=crash)
+    try:
+        _Work(job, send).do()
+    except BaseException as error:  # noqa: BLE001 - outermost: a defect of nnlint must be told
+        send({"event": "internal", "text": _where(error)})
+    send({"event": "done"})
+    leave(0)
+
+
+def _prepare(job: Job) -> None:
+    sys.dont_write_bytecode = True
+    sys.argv = [job.path]
+    for stream in (sys.stdout, sys.stderr):
+        # What a narrow encoding cannot print must not be an error of the model.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    torch.set_num_threads(job.threads)
+    if resource is None:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = _data_bytes() + job.memory_bytes
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _lift_memory_limit() -> None:
+    if resource is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
+def _data_bytes() -> int:
+    """Return what the process holds already in the sense of RLIMIT_DATA."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    return next(
+        (int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData")),
+        0,
+    )
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return failures.describe(error) + place
+
+
+class _Work:
+    """One file in the course of being done."""
+
+    def __init__(self, job: Job, send: Send) -> None:
+        self.job = job
+        self.send = send
+        self.source = Source.parse(job.path, job.text)
+        self.code = UserCode(job.path, job.text, job.root)
+        self.rules = [rule_by_key()[key] for key in job.rules]
+
+    def do(self) -> None:
+        """Import the file and do its targets one after the other."""
+        with devices.on_cpu(), built.recording(self.code):
+            self.send({"event": "stage", "stage": "import", "target": None})
+            try:
+                module = importing.import_source(self.source, self.job.root)
+            except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
+                self.send({"event": "failed", "finding": self._raised(error, "import").to_dict()})
+                return
+            for index, target in enumerate(self.job.targets):
+                result = self._do_target(index, target, module)
+                self.send(
+                    {
+                        "event": "model",
+                        "target": index,
+                        "report": result.report.to_dict(),
+                        "findings": [finding.to_dict() for finding in result.findings],
+                        "checks": [check.to_dict() for check in result.checks],
+                    }
+                )
+
+    def _do_target(self, index: int, target: Target, module: ModuleType) -> ModelResult:
+        settings = self.job.settings[index]
+        stage: failures.Stage = "build"
+        try:
+            self.send({"event": "stage", "stage": stage, "target": index})
+            model = build.build(module, target, settings)
+            stage = "analyse"
+            self.send({"event": "stage", "stage": stage, "target": index})
+            return engine.analyse(
+                model, target=target, source=self.source, settings=settings, rules=self.rules
+            )
+        except build.NotBuildableError as error:
+            if error.missing:
+                finding = failures.missing_arguments(target, error.missing)
+            else:
+                finding = failures.not_analysed(target, str(error))
+        except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
+            ours = stage == "analyse" and isinstance(error, Exception)
+            if ours and not failures.is_out_of_memory(error):
+                finding = failures.internal(_where(error), self.code, target)
+            else:
+                finding = self._raised(error, stage, target)
+        return ModelResult(failures.report(target, finding), (finding,), ())
+
+    def _raised(
+        self, error: BaseException, stage: failures.Stage, target: Target | None = None
+    ) -> Finding:
+        _lift_memory_limit()
+        return failures.raised(
+            error,
+            self.code,
+            stage=stage,
+            target=target,
+            memory_bytes=self.job.memory_bytes,
+        )
