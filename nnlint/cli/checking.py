@@ -65,8 +65,11 @@ def _file_part(path: str) -> str:
 def _path_hint(path: str) -> str:
     from nnlint.cli.entry import command_names
 
-    if "." in path or "/" in path or "\\" in path:
-        return ""
+    folder = Path(path).parent
+    if folder.is_dir():
+        siblings = {entry.name: entry for entry in folder.iterdir()}
+        if hint := did_you_mean(Path(path).name, siblings):
+            return hint
     hint = did_you_mean(path, command_names())
     return hint.replace("mean ", "mean the command ") if hint else ""
 

@@ -7,6 +7,8 @@ import sys
 import unicodedata
 from typing import IO
 
+from nnlint.errors import UsageError
+
 PIPE_WIDTH = 100
 """Columns of text that does not go to a terminal, the same everywhere."""
 
@@ -106,6 +108,9 @@ def _write(stream: IO[str] | None, text: str) -> None:
         stream.flush()
     except BrokenPipeError:
         _silence(stream)
+    except OSError as error:
+        _silence(stream)  # what is still in the buffer would fail again at exit
+        raise UsageError(f"cannot write the output: {error.strerror or error}") from None
 
 
 def _silence(stream: IO[str]) -> None:

@@ -12,9 +12,9 @@ from types import ModuleType
 
 import click
 
-from nnlint import __version__
 from nnlint.cli import commands as commands_package
 from nnlint.cli.console import escape, write_stderr, write_stdout
+from nnlint.cli.wording import did_you_mean
 from nnlint.errors import InternalError, NnlintError
 
 DEFAULT_COMMAND = "check"
@@ -102,6 +102,14 @@ def complain(message: str, hint: str = "") -> int:
     return NnlintError.exit_code
 
 
+def _options(context: click.Context | None) -> list[click.Parameter]:
+    return context.command.get_params(context) if context else []
+
+
+def _help_hint(context: click.Context | None) -> str:
+    return f"`{context.command_path if context else 'nnlint'} --help` lists what there is"
+
+
 def _internal_error(error: BaseException) -> int:
     text = f"internal error: {type(error).__name__}: {error}"
     if os.environ.get("NNLINT_DEBUG"):
@@ -119,10 +127,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(sys.argv[1:] if argv is None else argv)
     except click.exceptions.Exit as done:
         return done.exit_code
+    except click.NoSuchOption as error:
+        names = [name for option in _options(error.ctx) for name in option.opts]
+        hint = did_you_mean(error.option_name, names) or _help_hint(error.ctx)
+        return complain(f"unknown option {error.option_name}", hint)
     except click.UsageError as error:
         message = error.format_message().rstrip(".")
-        where = error.ctx.command_path if error.ctx else "nnlint"
-        return complain(message[:1].lower() + message[1:], f"`{where} --help` lists what there is")
+        return complain(message[:1].lower() + message[1:], _help_hint(error.ctx))
     except click.ClickException as error:
         return complain(error.format_message())
     except InternalError as error:
@@ -133,6 +144,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for users
         return _internal_error(error)
-
-
-__all__ = ["__version__", "command_names", "complain", "group", "main"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nnlint.cli.console import character_width, escape_character
+import re
+
+from nnlint.cli.console import escape_character, width_of
 from nnlint.linter.findings import Location
 
 TAB_WIDTH = 4
@@ -17,7 +19,7 @@ def code_frame(text: str, location: Location, width: int) -> tuple[str, str] | N
     Indentation is taken off, tabs become spaces, wide characters get two carets, and a line
     longer than `width` is cut around the place.
     """
-    line = _line(text, location.line)
+    line = source_line(text, location.line)
     if line is None or not line.strip():
         return None
     cells = _cells(line)
@@ -29,12 +31,14 @@ def code_frame(text: str, location: Location, width: int) -> tuple[str, str] | N
     before = "".join(cells[first:][offset : start - first])
     prefix = _ELLIPSIS if offset else ""
     marked = "".join(cells[start:stop])
-    carets = min(_columns(marked), max(width - _columns(prefix + before), 1))
-    return shown, " " * _columns(prefix + before) + "^" * max(carets, 1)
+    carets = min(width_of(marked), max(width - width_of(prefix + before), 1))
+    return shown, " " * width_of(prefix + before) + "^" * max(carets, 1)
 
 
-def _line(text: str, number: int) -> str | None:
-    lines = text.splitlines()
+def source_line(text: str, number: int) -> str | None:
+    """Return a line of a text without its end, None outside of the text."""
+    # As Python counts lines: str.splitlines would also split at form feeds.
+    lines = re.split(r"\r\n|\r|\n", text)
     return lines[number - 1].rstrip() if 1 <= number <= len(lines) else None
 
 
@@ -45,29 +49,25 @@ def _cells(line: str) -> list[str]:
         cell = " " * (TAB_WIDTH - column % TAB_WIDTH) if character == "\t" else None
         cell = escape_character(character) if cell is None else cell
         cells.append(cell)
-        column += _columns(cell)
+        column += width_of(cell)
     return cells
-
-
-def _columns(text: str) -> int:
-    return len(text) if text.isascii() else sum(map(character_width, text))
 
 
 def _cut(cells: list[str], start: int, stop: int, width: int) -> tuple[str, int]:
     """Return the part of the line that fits around [start, stop) and the first cell of it."""
-    if _columns("".join(cells)) <= width:
+    if width_of("".join(cells)) <= width:
         return "".join(cells), 0
     offset = 0
-    if _columns("".join(cells[:stop])) > width - len(_ELLIPSIS):
+    if width_of("".join(cells[:stop])) > width - len(_ELLIPSIS):
         offset, room = start, _CONTEXT
-        while offset > 0 and room >= _columns(cells[offset - 1]):
-            room -= _columns(cells[offset - 1])
+        while offset > 0 and room >= width_of(cells[offset - 1]):
+            room -= width_of(cells[offset - 1])
             offset -= 1
     shown = _ELLIPSIS if offset else ""
-    room = width - _columns(shown) - len(_ELLIPSIS)
+    room = width - width_of(shown) - len(_ELLIPSIS)
     end = offset
-    while end < len(cells) and _columns(cells[end]) <= room:
-        room -= _columns(cells[end])
+    while end < len(cells) and width_of(cells[end]) <= room:
+        room -= width_of(cells[end])
         shown += cells[end]
         end += 1
     return (shown if end == len(cells) else shown + _ELLIPSIS), offset

@@ -42,6 +42,9 @@ _INPUTS_SCHEMA: dict[str, Any] = {
     ],
     "description": "Inputs of forward: a list, or a table of keyword inputs.",
 }
+_FORMAT_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+}
 _MEMORY_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "string"}, {"type": "integer", "minimum": 1}],
     "default": "8GB",
@@ -146,11 +149,9 @@ class ConfigTable(_Table):
     show: Literal["error", "warning", "note"] = Field(
         default="note", description="Lowest severity that is printed."
     )
-    output_format: Annotated[list[str], BeforeValidator(_as_list)] = Field(
-        default=["text"],
-        description="FORMAT or FORMAT:FILE, one or several.",
-        json_schema_extra={"anyOf": [{"type": "string"}, {"type": "array"}], "type": None},
-    )
+    output_format: Annotated[
+        list[str], BeforeValidator(_as_list), WithJsonSchema(_FORMAT_SCHEMA)
+    ] = Field(default=["text"], description="FORMAT or FORMAT:FILE, one or several.")
     timeout: float = Field(
         default=60.0, gt=0, strict=True, description="Seconds that one file may take."
     )
@@ -246,8 +247,6 @@ def read_table(data: Mapping[str, Any], origin: str) -> ConfigTable:
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of the [tool.nnlint] table."""
     schema = ConfigTable.model_json_schema(by_alias=True)
-    schema["properties"]["output-format"].pop("type", None)
-    schema["properties"]["output-format"].pop("items", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -1,0 +1,210 @@
+"""The report as JSON, described by `docs/schema/report.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from nnlint import __version__
+from nnlint.cli.formats import RenderOptions
+from nnlint.linter.findings import Check, Finding, Location, ModelReport, Outcome, Related, Report
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Object(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class RelatedObject(_Object):
+    """A second place; lines and columns count from 1, the end column is one past the end."""
+
+    message: str
+    role: Literal["built", "call", "class", "loss", "evidence"]
+    path: str
+    line: int = Field(ge=1)
+    column: int = Field(ge=1)
+    end_line: int = Field(ge=1)
+    end_column: int = Field(ge=1)
+
+
+class FindingObject(_Object):
+    """One thing that is wrong, at one place; lines and columns as in `RelatedObject`."""
+
+    rule: str
+    code: str
+    severity: Literal["error", "warning", "note"]
+    message: str
+    path: str
+    line: int = Field(ge=1)
+    column: int = Field(ge=1)
+    end_line: int = Field(ge=1)
+    end_column: int = Field(ge=1)
+    module: str | None = Field(description="The first of `modules`.")
+    modules: list[str] = Field(description="Module paths that the finding holds for.")
+    model: str = Field(description="Name of the model, empty for a finding about the file.")
+    help: str
+    evidence: dict[str, Any]
+    related: list[RelatedObject]
+
+
+class ModelObject(_Object):
+    """What became of one model."""
+
+    name: str
+    path: str
+    line: int
+    status: Literal["analysed", "not-analysed"]
+    reason: str | None = Field(description="Why it was not analysed.")
+    capture: Literal["fx", "export"] | None = Field(description="How its graph was taken.")
+
+
+class NotCheckedObject(_Object):
+    """A check that could not be made."""
+
+    rule: str
+    code: str
+    model: str
+    reason: str
+
+
+class ChecksObject(_Object):
+    """How the checks ended; a check is one rule on one model."""
+
+    found: int
+    passed: int
+    not_checked: int
+    not_checked_list: list[NotCheckedObject]
+
+
+class ReportObject(_Object):
+    """The result of `nnlint check --output-format json`."""
+
+    schema_version: Literal[1] = Field(description="Changes when a field changes or goes.")
+    nnlint: str = Field(description="Version that wrote the report.")
+    findings: list[FindingObject]
+    suppressed: list[FindingObject] | None = Field(
+        description="Findings that a comment suppresses; null unless --show-suppressed is given."
+    )
+    models: list[ModelObject]
+    checks: ChecksObject
+
+
+class JsonFormat:
+    """The whole report as one JSON object."""
+
+    name = "json"
+
+    def render(self, report: Report, options: RenderOptions) -> str:
+        """Return the object, indented, in ASCII and without NaN, as strict parsers want it."""
+        content = report_object(report, show_suppressed=options.show_suppressed)
+        return dump_json(content.model_dump(mode="json"))
+
+
+def report_object(report: Report, *, show_suppressed: bool = False) -> ReportObject:
+    """Return a report as the object of the schema."""
+    return ReportObject(
+        schema_version=SCHEMA_VERSION,
+        nnlint=__version__,
+        findings=[_finding(finding) for finding in report],
+        suppressed=[_finding(f) for f in report.suppressed] if show_suppressed else None,
+        models=[_model(model) for model in report.models],
+        checks=ChecksObject(
+            found=report.count(Outcome.FOUND),
+            passed=report.count(Outcome.PASSED),
+            not_checked=report.count(Outcome.NOT_CHECKED),
+            not_checked_list=[
+                _not_checked(check)
+                for check in report.checks
+                if check.outcome is Outcome.NOT_CHECKED
+            ],
+        ),
+    )
+
+
+def dump_json(content: object) -> str:
+    """Return JSON text that every parser and every terminal can read."""
+    return json.dumps(jsonable(content), indent=2, allow_nan=False) + "\n"
+
+
+def jsonable(value: Any) -> Any:
+    """Return a value with only what JSON has: infinities, NaN and other objects become text."""
+    match value:
+        case None | bool() | int():
+            return value
+        case str():
+            # A file name may hold lone surrogates, which are no valid Unicode.
+            return value.encode("utf-8", "backslashreplace").decode()
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case Mapping():
+            return {str(jsonable(str(key))): jsonable(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [jsonable(item) for item in value]
+        case _:
+            return jsonable(str(value))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the report."""
+    schema = ReportObject.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _place(place: Location) -> dict[str, Any]:
+    return {
+        "path": jsonable(place.path),
+        "line": max(place.line, 1),
+        "column": max(place.column, 1),
+        "end_line": max(place.end_line, 1),
+        "end_column": max(place.end_column, 1),
+    }
+
+
+def _finding(finding: Finding) -> FindingObject:
+    modules = jsonable(finding.modules)
+    return FindingObject(
+        **_place(finding.location),
+        rule=finding.rule,
+        code=finding.code,
+        severity=finding.severity.value,
+        message=jsonable(finding.message),
+        module=modules[0] if modules else None,
+        modules=modules,
+        model=jsonable(finding.model),
+        help=jsonable(finding.help),
+        evidence=jsonable(finding.evidence),
+        related=[_related(place) for place in finding.related],
+    )
+
+
+def _related(place: Related) -> RelatedObject:
+    return RelatedObject(**_place(place.location), message=jsonable(place.message), role=place.role)
+
+
+def _model(model: ModelReport) -> ModelObject:
+    return ModelObject(
+        name=jsonable(model.name),
+        path=jsonable(model.path),
+        line=model.line,
+        status="analysed" if model.analysed else "not-analysed",
+        reason=jsonable(model.reason) or None,
+        capture=model.capture,
+    )
+
+
+def _not_checked(check: Check) -> NotCheckedObject:
+    return NotCheckedObject(
+        rule=check.rule,
+        code=check.code,
+        model=jsonable(check.model),
+        reason=jsonable(check.reason),
+    )
+
+
+FORMAT = JsonFormat()

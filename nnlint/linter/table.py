@@ -1,0 +1,67 @@
+"""A report as a plain-text table, for notebooks and `print`."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+
+from nnlint.linter.findings import Finding, Outcome, Report, Severity
+
+MESSAGE_WIDTH = 60
+_PLACE_WIDTH = 40
+_HEADER = ("severity", "rule", "where", "message")
+
+
+def render(report: Report) -> str:
+    """Return the findings as a table of severity, rule, place and message, and the counts."""
+    counts = _counts(report)
+    if not report.findings:
+        return counts
+    rows = [_HEADER, *(_row(finding) for finding in report.findings)]
+    cells = [[_lines(cell, column) for column, cell in enumerate(row)] for row in rows]
+    widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(_HEADER))]
+    lines = [line for row in cells for line in _laid_out(row, widths)]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([lines[0], rule, *lines[1:], "", counts])
+
+
+def _row(finding: Finding) -> tuple[str, str, str, str]:
+    modules = finding.modules
+    more = f" and {len(modules) - 1} more" if len(modules) > 1 else ""
+    where = f"{finding.location.path}:{finding.location.line}"
+    if modules:
+        where = f"{modules[0]}{more} ({where})"
+    return finding.severity.value, finding.rule, where, finding.message
+
+
+def _lines(text: str, column: int) -> list[str]:
+    clean = "".join(c if unicodedata.category(c)[0] != "C" else "?" for c in text)
+    if column < 2:
+        return [clean]
+    return textwrap.wrap(clean, MESSAGE_WIDTH if column == 3 else _PLACE_WIDTH) or [""]
+
+
+def _laid_out(row: Sequence[list[str]], widths: Sequence[int]) -> list[str]:
+    height = max(map(len, row))
+    padded = [lines + [""] * (height - len(lines)) for lines in row]
+    return [
+        "  ".join(
+            f"{lines[i]:{width}}" for lines, width in zip(padded, widths, strict=True)
+        ).rstrip()
+        for i in range(height)
+    ]
+
+
+def _counts(report: Report) -> str:
+    parts = []
+    for severity in Severity:
+        number = sum(finding.severity is severity for finding in report)
+        if number:
+            parts.append(f"{number} {severity.value}{'s' * (number > 1)}")
+    text = ", ".join(parts) or "no findings"
+    if report.checks:
+        passed, missed = report.count(Outcome.PASSED), report.count(Outcome.NOT_CHECKED)
+        text += f" ({len(report.checks)} checks: {passed} passed, {missed} not checked)"
+    missing = [f"{m.name} was not analysed: {m.reason}" for m in report.models if not m.analysed]
+    return "\n".join([text, *missing])
