@@ -16,12 +16,13 @@ import time
 from dataclasses import asdict
 from typing import IO, Literal, NoReturn
 
-from nnlint.linter.load import processes, worker
+from nnlint.linter.load import failures, processes, worker
 from nnlint.linter.load.protocol import Exit, Job, encode_event
 
 _KEPT = 4096
 _GRACE = 1.0  # after the worker's own timer, which also says where it was
 _ABORT_GRACE = 0.5
+_FAILED = 70
 
 
 def run(connection: socket.socket) -> NoReturn:
@@ -78,8 +79,10 @@ def _become_worker(job: Job, keeper: int, events: int, output: int, crash: int) 
         os.dup2(output, 1)
         os.dup2(output, 2)
         worker.run(job, events=events, crash=crash)
+    except BaseException as error:  # noqa: BLE001 - outermost: nothing may go on in a forked copy
+        os.write(2, failures.describe(error).encode())
     finally:
-        os._exit(70)
+        os._exit(_FAILED)
 
 
 def _wake_on_child() -> IO[bytes]:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import torch
 
@@ -74,9 +74,10 @@ def run(job: Job, *, events: int, crash: int) -> NoReturn:
 def _prepare(job: Job) -> None:
     sys.dont_write_bytecode = True
     sys.argv = [job.path]
-    for stream in (sys.stdout, sys.stderr):
-        # What a narrow encoding cannot print must not be an error of the model.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # New streams for the new descriptors. What a narrow encoding cannot print must not be an error
+    # of the model.
+    sys.stdout = _stream(1)
+    sys.stderr = _stream(2)
     torch.set_num_threads(job.threads)
     if resource is None:
         return
@@ -85,6 +86,12 @@ def _prepare(job: Job) -> None:
     limit = _data_bytes() + job.memory_bytes
     if hard == resource.RLIM_INFINITY or limit < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _stream(descriptor: int) -> TextIO:
+    return open(
+        descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False
+    )
 
 
 def _lift_memory_limit() -> None:
@@ -151,7 +158,13 @@ class _Work:
             stage = "analyse"
             self.send({"event": "stage", "stage": stage, "target": index})
             return engine.analyse(
-                model, target=target, source=self.source, settings=settings, rules=self.rules
+                model,
+                target=target,
+                source=self.source,
+                settings=settings,
+                rules=self.rules,
+                code=self.code,
+                built_at=built.built_at,
             )
         except build.NotBuildableError as error:
             if error.missing:

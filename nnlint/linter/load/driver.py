@@ -1,0 +1,154 @@
+"""Does one file: a worker for its models, and another one for the rest where one brings it down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnlint.linter.discover.source import Source
+from nnlint.linter.discover.targets import Target
+from nnlint.linter.findings import Check, Finding, ModelReport
+from nnlint.linter.load import failures
+from nnlint.linter.load.pool import Pool
+from nnlint.linter.load.protocol import Exit, Job
+from nnlint.linter.load.targets import missing, settings_for
+from nnlint.linter.rules.base import Rule
+from nnlint.linter.settings import LintSettings, ModelSettings
+from nnlint.linter.trace.positions import UserCode
+
+_MOST_TIMEOUTS = 2
+
+
+@dataclass(slots=True)
+class FileResult:
+    """What one file gave."""
+
+    path: str
+    text: str
+    findings: list[Finding] = field(default_factory=list)
+    models: list[ModelReport] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+
+
+def lint_targets(
+    source: Source,
+    targets: Sequence[Target],
+    settings: LintSettings,
+    *,
+    rules: Sequence[type[Rule]],
+    pool: Pool,
+    threads: int,
+) -> FileResult:
+    """Build and analyse the models of one file in child processes."""
+    run = _Run(source, settings, rules=rules, pool=pool, threads=threads)
+    chosen: list[tuple[Target, ModelSettings]] = []
+    for target in targets:
+        given = settings_for(target, settings)
+        names = missing(target, given)
+        if names:
+            run.give_up(target, failures.missing_arguments(target, names))
+        else:
+            chosen.append((target, given))
+    run.do(chosen)
+    order = {target.name: index for index, target in enumerate(targets)}
+    run.result.models.sort(key=lambda model: order.get(model.name, len(order)))
+    return run.result
+
+
+class _Run:
+    """The state of one file's run."""
+
+    def __init__(
+        self,
+        source: Source,
+        settings: LintSettings,
+        *,
+        rules: Sequence[type[Rule]],
+        pool: Pool,
+        threads: int,
+    ) -> None:
+        self.result = FileResult(source.path, source.text)
+        self._settings = settings
+        self._rules = tuple(rule.code for rule in rules)
+        self._pool = pool
+        self._threads = threads
+        self._code = UserCode(source.path, source.text, settings.root)
+        self._todo: list[tuple[Target, ModelSettings]] = []
+        self._stage: failures.Stage | None = None
+        self._current: int | None = None
+        self._done = False
+
+    def do(self, todo: Sequence[tuple[Target, ModelSettings]]) -> None:
+        """Do the targets in one worker, or in several when one ends early."""
+        self._todo = list(todo)
+        timeouts = 0
+        while self._todo:
+            self._stage, self._current, self._done = None, None, False
+            end = self._pool.run(self._job(), self._take)
+            if self._done:
+                return
+            timeouts += end.limit == "time"
+            self._blame(end)
+            if timeouts >= _MOST_TIMEOUTS:
+                for target, _ in self._todo:
+                    reason = "the time limit was exceeded by other models of the file"
+                    self.give_up(target, failures.not_analysed(target, reason))
+                return
+
+    def give_up(self, target: Target, finding: Finding) -> None:
+        """Note that a model was not analysed."""
+        self.result.findings.append(finding)
+        self.result.models.append(failures.report(target, finding))
+
+    def _job(self) -> Job:
+        settings = self._settings
+        return Job(
+            path=self.result.path,
+            text=self.result.text,
+            root=settings.root,
+            targets=tuple(target for target, _ in self._todo),
+            settings=tuple(given for _, given in self._todo),
+            rules=self._rules,
+            timeout=settings.timeout,
+            memory_bytes=settings.memory_bytes,
+            threads=self._threads,
+        )
+
+    def _take(self, event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "stage":
+                self._stage, self._current = event["stage"], event["target"]
+            case "model":
+                self.result.models.append(ModelReport.from_dict(event["report"]))
+                self.result.findings += map(Finding.from_dict, event["findings"])
+                self.result.checks += map(Check.from_dict, event["checks"])
+            case "failed":
+                self._fail(Finding.from_dict(event["finding"]))
+            case "internal":
+                self._fail(failures.internal(event["text"], self._code, None))
+            case "done":
+                self._done = True
+
+    def _fail(self, finding: Finding) -> None:
+        """Note that the file as a whole gives nothing more."""
+        self.result.findings.append(finding)
+        start = self._current or 0
+        self.result.models += [failures.report(target, finding) for target, _ in self._todo[start:]]
+        self._todo = []
+
+    def _blame(self, end: Exit) -> None:
+        """Report the model at which a worker ended early, and leave those after it to do."""
+        if self._stage is None:
+            text = end.output.strip() or f"its worker ended with code {end.code}"
+            self._fail(failures.internal(text, self._code, None))
+            return
+        target = None if self._current is None else self._todo[self._current][0]
+        finding = failures.ended(
+            end, self._code, stage=self._stage, target=target, timeout=self._settings.timeout
+        )
+        if target is None or self._current is None:
+            self._fail(finding)
+        else:
+            self.give_up(target, finding)
+            self._todo = self._todo[self._current + 1 :]
