@@ -1,1 +1,24 @@
 """What a file's source says, without running it: its models and the losses they meet."""
+
+from __future__ import annotations
+
+from nnlint.linter.discover.classes import collect, functions
+from nnlint.linter.discover.flow import Interpreter
+from nnlint.linter.discover.names import Names
+from nnlint.linter.discover.select import Selection
+from nnlint.linter.discover.source import Source
+from nnlint.linter.discover.targets import UNKNOWN, OutputUse, Step, Target
+
+__all__ = ["UNKNOWN", "OutputUse", "Source", "Step", "Target", "discover"]
+
+
+def discover(source: Source) -> tuple[Target, ...]:
+    """Return the models of a file, each with the places in the file where its output ends."""
+    # Files without torch are the many; a substring is cheaper than a walk.
+    if "torch" not in source.text and "lightning" not in source.text:
+        return ()
+    names = Names.of(source.tree)
+    classes = collect(source, names)
+    run = Interpreter(source, names, classes, functions(source))
+    run.run()
+    return Selection(source, run).targets()

@@ -56,6 +56,7 @@ class OutputUse:
             ("torch.nn.functional.one_hot", ".float").
         slot: Which argument of the sink the output is: 0 for the prediction.
         through: Line of the call model(...) that gave the output.
+        certain: False where the sink, or the way to it, is one of several chosen at run time.
     """
 
     sink: str
@@ -67,6 +68,7 @@ class OutputUse:
     target_steps: tuple[str, ...] = ()
     slot: int = 0
     through: Location | None = None
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,354 @@
+"""Calls in the abstract run: functions and methods of the file are followed, models are noted."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from nnlint.linter.discover import sinks
+from nnlint.linter.discover.classes import ClassInfo, FunctionDef
+from nnlint.linter.discover.machine import MAX_CALLS, MAX_DEPTH, Frame
+from nnlint.linter.discover.objects import Objects
+from nnlint.linter.discover.targets import Step
+from nnlint.linter.discover.values import (
+    NOTHING,
+    Arguments,
+    Bound,
+    ClassRef,
+    Constant,
+    Either,
+    Flow,
+    Function,
+    Made,
+    Method,
+    Opaque,
+    Output,
+    Partial,
+    Ref,
+    Sequence,
+    Table,
+    Value,
+    is_none,
+    join,
+    join_all,
+    outputs_in,
+)
+
+_NO_GRAD = ("torch.no_grad", "torch.inference_mode")
+_LOSS_HINT = re.compile(r"loss|criterion|criteria", re.IGNORECASE)
+
+
+class Calls(Objects):
+    """The part of the abstract run that calls."""
+
+    def call(self, callee: Value, arguments: Arguments, node: ast.expr, hint: str = "") -> Value:
+        """Call a value; `hint` is the last identifier of the called expression."""
+        if self.depth >= MAX_DEPTH:
+            return NOTHING
+        self.depth += 1
+        try:
+            return self._dispatch(callee, arguments, node, hint)
+        finally:
+            self.depth -= 1
+
+    def _dispatch(self, callee: Value, arguments: Arguments, node: ast.expr, hint: str) -> Value:
+        if isinstance(callee, Ref):
+            return self.external(callee.dotted, arguments, node)
+        if isinstance(callee, Function):
+            return self.inline(callee, arguments)
+        if isinstance(callee, Bound):
+            return self.inline(callee.function, _prepend(callee.me, arguments))
+        if isinstance(callee, Method):
+            return self.call_method(callee.base, callee.name, arguments, node)
+        if isinstance(callee, ClassRef):
+            return self.construct(callee.info, arguments)
+        if isinstance(callee, Made):
+            return self.invoke(callee, arguments, node)
+        if isinstance(callee, Partial):
+            return self.call(callee.callee, _complete(callee.arguments, arguments), node, hint)
+        if isinstance(callee, Either):
+            return self._call_any(callee, arguments, node, hint)
+        return self.unknown_call(callee, arguments, hint)
+
+    def unknown_call(self, callee: Value, arguments: Arguments, hint: str) -> Value:
+        """Call something whose code is not known: its callbacks may run, its result is lost."""
+        if hint and _LOSS_HINT.search(hint):
+            for value in arguments.values:
+                self.note_loss_argument(value)
+        self.run_callbacks(arguments)
+        return Opaque(callee.ops) if isinstance(callee, Opaque) else NOTHING
+
+    def run_callbacks(self, arguments: Arguments) -> None:
+        """Run the functions of the file that are handed to unknown code."""
+        for value in arguments.values:
+            if isinstance(value, Function) and value.node not in self.visited:
+                self.inline(value, Arguments())
+            elif isinstance(value, Bound) and value.function.node not in self.visited:
+                self.inline(value.function, Arguments((value.me,)))
+
+    def _call_any(self, callee: Either, arguments: Arguments, node: ast.expr, hint: str) -> Value:
+        choices = [option for option in callee.options if not is_none(option)]
+        kinds = {self._kind(option) for option in choices} - {"model"}
+        doubtful = len(kinds) > 1
+        self.doubt += doubtful
+        results = [self.call(option, arguments, node, hint) for option in choices]
+        self.doubt -= doubtful
+        return join_all(results)
+
+    def _kind(self, callee: Value) -> object:
+        """Return what is the same for callees between which no doubt about the loss remains."""
+        while isinstance(callee, Partial):
+            callee = callee.callee
+        if isinstance(callee, Ref):
+            return sinks.loss(callee.dotted) or callee.dotted
+        if isinstance(callee, Made):
+            if callee.dotted in sinks.LOSS_CLASSES:
+                return callee.dotted
+            if callee.info is not None and (callee.info.criterion_like or not callee.info.module):
+                return callee.info
+            return "model"
+        if isinstance(callee, ClassRef):
+            return "model" if callee.info.module else callee.info
+        if isinstance(callee, Function):
+            return callee.node
+        if isinstance(callee, Bound):
+            return callee.function.node
+        return None
+
+    def construct(self, info: ClassInfo, arguments: Arguments) -> Value:
+        """Build an object of a class of the file."""
+        made = self.new_made(info=info, arguments=arguments)
+        made.custom = self._differs_from_defaults(info, arguments)
+        if info.module:
+            self.give(made)
+        else:
+            self.start(made)
+        return made
+
+    def _differs_from_defaults(self, info: ClassInfo, arguments: Arguments) -> bool:
+        found = info.method("__init__")
+        if arguments.open or (found is None and arguments.values):
+            return True
+        if found is None:
+            return False
+        bound = self._bind(found[1], _prepend(NOTHING, arguments), evaluate_defaults=False)
+        defaults = _defaults(found[1])
+        for name, value in bound.items():
+            default = defaults.get(name)
+            if value is NOTHING and default is None:
+                continue
+            if isinstance(value, Sequence | Table) and not value.items and default is None:
+                continue
+            if not (
+                isinstance(value, Constant)
+                and isinstance(default, ast.Constant)
+                and type(value.value) is type(default.value)
+                and value.value == default.value
+            ):
+                return True
+        return False
+
+    def invoke(self, made: Made, arguments: Arguments, node: ast.expr) -> Value:
+        """Call an object: a loss, a model, a layer, or anything with `__call__`."""
+        info = made.info
+        if info is None:
+            return self._invoke_layer(made, arguments, node)
+        found = info.method("forward") or info.method("__call__")
+        if not info.module:
+            if found := info.method("__call__"):
+                return self.inline_method(found, made, arguments)
+            return self.unknown_call(made, arguments, "")
+        loss = info.torch_loss
+        if loss and found is None and loss in sinks.LOSS_CLASSES:
+            return self.loss(loss, made.arguments, arguments, node)
+        received = outputs_in(arguments.values)
+        from_another = received is not None and any(
+            flow.made.root is not made.root for flow in received.flows
+        )
+        if info.criterion_like and found is not None and (from_another or loss):
+            self.criteria.add(info)
+            return self.inline_method(found, made, arguments)
+        self.models_called.add(info)
+        self._note_passed(made, info, arguments)
+        return self.output_of(made, node)
+
+    def output_of(self, made: Made, node: ast.expr) -> Output:
+        """Return the fresh output of a model."""
+        training = not self.no_grad and not self.evaluating(made)
+        return Output((Flow(made, self.source.location(node), (), training),))
+
+    def _invoke_layer(self, made: Made, arguments: Arguments, node: ast.expr) -> Value:
+        if made.dotted in sinks.LOSS_CLASSES:
+            return self.loss(made.dotted, made.arguments, arguments, node)
+        received = outputs_in(arguments.values)
+        if made.dotted == "torch.nn.Sequential":
+            if made.root not in self.global_roots and (
+                received is not None or any(_is_model(part) for part in made.arguments.positional)
+            ):
+                return self._through(made, arguments, node)
+            return self.output_of(made, node)
+        if received is None:
+            return self.output_of(made, node) if made.dotted in sinks.LEARNED else NOTHING
+        args, kwargs = made.arguments.literals()
+        step = Step("call", made.dotted, self.source.location(node), args, kwargs)
+        return received.then(step)
+
+    def _through(self, made: Made, arguments: Arguments, node: ast.expr) -> Value:
+        """Call the items of a Sequential one after the other."""
+        if made.arguments.open:
+            return self.output_of(made, node)
+        value: Value = NOTHING
+        given = arguments
+        for part in made.arguments.positional:
+            value = self.call(part, given, node)
+            given = Arguments((value,))
+        return value
+
+    def _note_passed(self, made: Made, info: ClassInfo, arguments: Arguments) -> None:
+        found = info.method("forward")
+        if found is None:
+            return
+        parameters = found[1].args
+        names = [arg.arg for arg in (*parameters.posonlyargs, *parameters.args)][1:]
+        given = dict(zip(names, arguments.positional, strict=False))
+        given.update(arguments.keywords)
+        optional = set(_defaults(found[1]))
+        passed = {name for name, value in given.items() if name in optional and not is_none(value)}
+        if passed:
+            self.passed.append((made, frozenset(passed)))
+
+    def inline_method(
+        self, found: tuple[ClassInfo, FunctionDef], me: Value, arguments: Arguments
+    ) -> Value:
+        """Run a method of the file on an object."""
+        owner, node = found
+        decorators = {one.id for one in node.decorator_list if isinstance(one, ast.Name)}
+        if "staticmethod" in decorators:
+            return self.inline(Function(node, (0,), owner), arguments)
+        if "classmethod" in decorators and isinstance(me, Made) and me.info is not None:
+            me = ClassRef(me.info)
+        return self.inline(Function(node, (0,), owner), _prepend(me, arguments))
+
+    def inline(self, function: Function, arguments: Arguments) -> Value:
+        """Run a function of the file and return what it returns."""
+        node = function.node
+        if node in self.active or len(self.active) >= MAX_CALLS or self.budget <= 0:
+            return NOTHING
+        self.visited.add(node)
+        scope = self.number()
+        frame = Frame((scope, *function.scopes), node, function.owner)
+        bound = self._bind(node, arguments, scopes=function.scopes)
+        for name, value in bound.items():
+            self.state.set((scope, name), value)
+        frame.me = next(iter(bound.values()), None)
+        quiet = not isinstance(node, ast.Lambda) and any(
+            self.is_static(decorator, *_NO_GRAD) for decorator in node.decorator_list
+        )
+        top_level = function.scopes == (0,) and function.owner is None
+        outer = self.frame, self.importing, self.no_grad
+        self.frame, self.importing = frame, False
+        self.no_grad += quiet
+        self.active.append(node)
+        if top_level and isinstance(node, FunctionDef):
+            self.trail.append((node.name, bool(arguments.values) or arguments.open))
+        try:
+            if isinstance(node, ast.Lambda):
+                frame.returns.append(self.evaluate(node.body))
+            else:
+                self.execute(node.body)
+                for nested in frame.nested:
+                    if nested.node not in self.visited:
+                        self.inline(nested, Arguments())
+        finally:
+            if top_level and isinstance(node, FunctionDef):
+                self.trail.pop()
+            self.active.pop()
+            self.frame, self.importing, self.no_grad = outer
+            self.restore_modes(frame)
+        if frame.yields:
+            return Sequence((join_all(frame.yields),))
+        return join_all(frame.returns)
+
+    def _bind(
+        self,
+        node: FunctionDef | ast.Lambda,
+        arguments: Arguments,
+        *,
+        scopes: tuple[int, ...] = (0,),
+        evaluate_defaults: bool = True,
+    ) -> dict[str, Value]:
+        """Match arguments to parameters; what is missing has its default, or is unknown."""
+        parameters = node.args
+        positional = [*parameters.posonlyargs, *parameters.args]
+        bound: dict[str, Value] = {}
+        for arg, value in zip(positional, arguments.positional, strict=False):
+            bound[arg.arg] = value
+        names = {arg.arg for arg in (*positional, *parameters.kwonlyargs)}
+        extra: dict[str, Value] = {}
+        for name, value in arguments.keywords.items():
+            (bound if name in names else extra)[name] = value
+        if parameters.vararg:
+            bound[parameters.vararg.arg] = Sequence(arguments.positional[len(positional) :])
+        if parameters.kwarg:
+            bound[parameters.kwarg.arg] = Table(extra)
+        if not evaluate_defaults:
+            return bound
+        defaults = _defaults(node)
+        caller, self.frame = self.frame, Frame(scopes, node)
+        for arg in (*positional, *parameters.kwonlyargs):
+            if arg.arg not in bound:
+                bound[arg.arg] = self._missing(arg, defaults.get(arg.arg), arguments)
+            elif isinstance(bound[arg.arg], Opaque) and arg.annotation is not None:
+                bound[arg.arg] = self._annotated(arg) or bound[arg.arg]
+        self.frame = caller
+        return bound
+
+    def _missing(self, arg: ast.arg, default: ast.expr | None, arguments: Arguments) -> Value:
+        if default is None:
+            return self._annotated(arg) or NOTHING
+        value = self.evaluate(default)
+        if arguments.open and not isinstance(value, Constant):
+            return join(value, NOTHING)
+        return value
+
+    def _annotated(self, arg: ast.arg) -> Value | None:
+        """Return some instance of the model class that a parameter is annotated with."""
+        annotation = arg.annotation
+        name = annotation.id if isinstance(annotation, ast.Name) else ""
+        if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+            name = annotation.value
+        info = self.classes.get(name)
+        if info is None or not info.module or info.criterion_like:
+            return None
+        return self.stand_in(info)
+
+
+def _is_model(value: Value) -> bool:
+    return isinstance(value, Made) and value.info is not None and value.info.module
+
+
+def _prepend(me: Value, arguments: Arguments) -> Arguments:
+    return Arguments((me, *arguments.positional), arguments.keywords, arguments.open)
+
+
+def _complete(first: Arguments, then: Arguments) -> Arguments:
+    return Arguments(
+        (*first.positional, *then.positional),
+        {**first.keywords, **then.keywords},
+        first.open or then.open,
+    )
+
+
+def _defaults(node: FunctionDef | ast.Lambda) -> dict[str, ast.expr]:
+    positional = [*node.args.posonlyargs, *node.args.args]
+    count = len(node.args.defaults)
+    found = {
+        arg.arg: default
+        for arg, default in zip(
+            positional[len(positional) - count :], node.args.defaults, strict=True
+        )
+    }
+    for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+        if default is not None:
+            found[arg.arg] = default
+    return found

@@ -1,0 +1,181 @@
+"""The abstract run of a whole file: what is run, in which order, with what budget."""
+
+from __future__ import annotations
+
+import ast
+
+from nnlint.linter.discover.classes import ClassInfo, FunctionDef, required_parameters
+from nnlint.linter.discover.names import Names
+from nnlint.linter.discover.source import Source
+from nnlint.linter.discover.statements import Statements
+from nnlint.linter.discover.values import (
+    Arguments,
+    Function,
+    Made,
+    Opaque,
+    Value,
+    is_none,
+    options,
+)
+
+_BUDGET = 20_000
+_BUDGET_PER_NODE = 6
+_ROOT_BUDGET = 2_000
+_EVALUATION = frozenset(("validation_step", "test_step", "predict_step"))
+_NO_FACTORY = ("main", "train", "test", "fit", "run", "eval")
+
+
+class Interpreter(Statements):
+    """The abstract run of one file.
+
+    Attributes:
+        factories: Zero-argument functions that build and return a model, with what they return.
+        loss_parameters: Optional forward parameters that reach a loss inside forward, by class.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        names: Names,
+        classes: dict[str, ClassInfo],
+        functions: dict[str, FunctionDef],
+    ) -> None:
+        size = sum(1 for _ in ast.walk(source.tree))
+        super().__init__(source, names, classes, _BUDGET + _BUDGET_PER_NODE * size)
+        self.functions = functions
+        self.factories: dict[str, tuple[Made, ...]] = {}
+        self.loss_parameters: dict[str, frozenset[str]] = {}
+
+    def run(self) -> None:
+        """Run the file, then whatever in it nothing has called."""
+        self.importing = True
+        self.execute(self.source.tree.body)
+        self.importing = False
+        for name, node in self.functions.items():
+            self._try_factory(name, node)
+        for info in self.classes.values():
+            if info.module and not info.criterion_like:
+                self._run_model_methods(info)
+        for info in self.classes.values():
+            if not info.module:
+                self._run_methods(info)
+        for node in self.functions.values():
+            if node not in self.visited:
+                self._root(Function(node, (0,)))
+        for info in self.classes.values():
+            if info.module:
+                self._study_forward(info)
+
+    def _refill(self) -> None:
+        self.budget = max(self.budget, _ROOT_BUDGET)
+
+    def _root(self, function: Function, me: Value | None = None) -> Value:
+        self._refill()
+        quiet = isinstance(function.node, FunctionDef) and function.node.name in _EVALUATION
+        self.no_grad += quiet
+        value = self.inline(function, Arguments() if me is None else Arguments((me,)))
+        self.no_grad -= quiet
+        return value
+
+    def _try_factory(self, name: str, node: FunctionDef) -> None:
+        if required_parameters(node, skip=0) or not _returns(node):
+            return
+        before = self.activity
+        value = self._root(Function(node, (0,)))
+        choices = [option for option in options(value) if not is_none(option)]
+        made = tuple(option.root for option in choices if isinstance(option, Made))
+        built_here = all(any(called == name for called, _ in one.trail) for one in made)
+        if (
+            made
+            and len(made) == len(choices)
+            and built_here
+            and self.activity == before
+            and not name.startswith(_NO_FACTORY)
+        ):
+            self.factories[name] = made
+
+    def _object(self, info: ClassInfo) -> Made:
+        """Return an object of a class, rather one that the file builds."""
+        for made in reversed(self.made):
+            if made.info is info:
+                return made
+        return self.stand_in(info)
+
+    def _run_model_methods(self, info: ClassInfo) -> None:
+        made = self._object(info)
+        self.set_mode(made, evaluating=False)
+        for each in info.mro:
+            for name, node in each.methods.items():
+                overridden = info.method(name) != (each, node)
+                if overridden or name == "forward" or _dunder(name):
+                    continue
+                self._method_root(each, node, made)
+
+    def _run_methods(self, info: ClassInfo) -> None:
+        if all(node in self.visited for node in info.methods.values()):
+            return
+        made = self._object(info)
+        self._refill()
+        self.start(made)
+        for node in info.methods.values():
+            if node not in self.visited:
+                self._method_root(info, node, made)
+
+    def _method_root(self, owner: ClassInfo, node: FunctionDef, made: Made) -> None:
+        self._refill()
+        self.no_grad += node.name in _EVALUATION
+        self.inline_method((owner, node), made, Arguments())
+        self.no_grad -= node.name in _EVALUATION
+
+    def _study_forward(self, info: ClassInfo) -> None:
+        """Find the optional parameters of forward that its own source feeds into a loss."""
+        found = info.method("forward")
+        if found is None:
+            return
+        arguments = found[1].args
+        count = len(arguments.args) - min(len(arguments.defaults), len(arguments.args))
+        optional = [arg.arg for arg in arguments.args[count:]]
+        optional += [
+            arg.arg
+            for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+            if default is not None
+        ]
+        if not optional:
+            return
+        given: dict[str, Value] = {name: Opaque(params=frozenset((name,))) for name in optional}
+        saved = list(self.records), list(self.passed), list(self.given), list(self.made)
+        self._refill()
+        self.loss_params = set()
+        stand_in = self.stand_in(info)
+        self.start(stand_in)
+
+        def study() -> bool:
+            self.inline_method(found, stand_in, Arguments((), given))
+            return False
+
+        self.state.branch(study)
+        self.loss_parameters[info.name] = frozenset(self.loss_params)
+        self.loss_params = None
+        self.records, self.passed, self.given, self.made = saved
+
+
+def _dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _returns(node: FunctionDef) -> bool:
+    """Tell whether a function returns a value, and is no generator or coroutine."""
+    if isinstance(node, ast.AsyncFunctionDef):
+        return False
+    found = False
+    stack: list[ast.AST] = list(node.body)
+    while stack:
+        inner = stack.pop()
+        if isinstance(inner, ast.Yield | ast.YieldFrom):
+            return False
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        if isinstance(inner, ast.Return) and inner.value is not None:
+            found = found or not isinstance(inner.value, ast.Constant)
+        stack.extend(ast.iter_child_nodes(inner))
+    return found

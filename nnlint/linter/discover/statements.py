@@ -1,0 +1,312 @@
+"""Statements in the abstract run."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from nnlint.linter.discover.classes import FunctionDef
+from nnlint.linter.discover.expressions import Expressions
+from nnlint.linter.discover.machine import MAX_DEPTH, Key, Record
+from nnlint.linter.discover.names import is_main_guard
+from nnlint.linter.discover.recording import diverging
+from nnlint.linter.discover.values import (
+    MAX_ITEMS,
+    NOTHING,
+    ClassRef,
+    Constant,
+    Function,
+    Made,
+    Output,
+    Ref,
+    Sequence,
+    Table,
+    Value,
+    join_all,
+    literal,
+    options,
+)
+
+_NO_GRAD = ("torch.no_grad", "torch.inference_mode")
+
+
+class Statements(Expressions):
+    """The part of the abstract run that executes."""
+
+    def execute(self, body: list[ast.stmt]) -> bool:
+        """Run statements; returns whether they leave the block early."""
+        if self.depth >= MAX_DEPTH:
+            return False
+        self.depth += 1
+        left: list[list[Record]] = []
+        since = len(self.records)
+        ended = False
+        for node in body:
+            self.budget -= 1
+            if isinstance(node, ast.If | ast.Match):
+                gone: list[list[Record]] = []
+                ended = self._choose(node, gone)
+                if gone:
+                    left += gone
+                    since = len(self.records)
+            else:
+                handler = self._statements.get(type(node))
+                ended = bool(handler(self, node)) if handler is not None else False
+            if ended:
+                break
+        # What follows `if ...: return` is its else branch.
+        self._doubt([*left, self.records[since:]])
+        self.depth -= 1
+        return ended
+
+    def _doubt(self, branches: list[list[Record]]) -> None:
+        torn = diverging(branches) if len(branches) > 1 else ()
+        if torn:
+            for record in self.records:
+                if id(record) in torn:
+                    record.use = dataclasses.replace(record.use, certain=False)
+
+    def _choose(self, node: ast.If | ast.Match, gone: list[list[Record]]) -> bool:
+        """Run the branches of an `if` or `match`; those that leave put their records in `gone`."""
+        bodies, exhaustive = self._branches(node)
+        changes: list[dict[Key, Value]] = []
+        recorded: list[list[Record]] = []
+        importing = self.importing
+        for body in bodies:
+            self.importing = importing and not is_main_guard(node)
+            start = len(self.records)
+            ended, changed = self.state.branch(functools.partial(self.execute, body))
+            here = self.records[start:]
+            recorded.append(here)
+            if ended:
+                gone.append(here)
+            else:
+                changes.append(changed)
+        self.importing = importing
+        self._doubt(recorded)
+        if is_main_guard(node):
+            self.state.merge(changes[:1])
+            return False
+        if not exhaustive:
+            changes.append({})
+        self.state.merge(changes)
+        return not changes
+
+    def _branches(self, node: ast.If | ast.Match) -> tuple[list[list[ast.stmt]], bool]:
+        bodies: list[list[ast.stmt]] = []
+        if isinstance(node, ast.Match):
+            self.evaluate(node.subject)
+            last = node.cases[-1]
+            catch_all = isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
+            return [case.body for case in node.cases], catch_all and last.guard is None
+        while True:
+            self.evaluate(node.test)
+            bodies.append(node.body)
+            # An elif chain may be longer than the call stack is deep.
+            if len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
+                node = node.orelse[0]
+                continue
+            if node.orelse:
+                bodies.append(node.orelse)
+            return bodies, bool(node.orelse)
+
+    def assign(self, target: ast.expr, value: Value) -> None:
+        """Bind a value to a name, attribute, item or pattern of these."""
+        if isinstance(target, ast.Name):
+            self.bind(target.id, value)
+        elif isinstance(target, ast.Attribute):
+            self.set_attribute(self.evaluate(target.value), target.attr, value)
+        elif isinstance(target, ast.Starred):
+            self.assign(target.value, value)
+        elif isinstance(target, ast.Tuple | ast.List):
+            self._unpack(target, value)
+        elif isinstance(target, ast.Subscript):
+            base = self.evaluate(target.value)
+            key = literal(self.evaluate(target.slice))
+            if isinstance(base, Table) and isinstance(key, str | int):
+                self.assign(target.value, Table({**base.items, key: value}))
+            elif isinstance(base, Sequence) and isinstance(key, int) and _within(key, base):
+                items = list(base.items)
+                items[key] = value
+                self.assign(target.value, Sequence(tuple(items)))
+
+    def _unpack(self, target: ast.Tuple | ast.List, value: Value) -> None:
+        count = len(target.elts)
+        star = next(
+            (at for at, part in enumerate(target.elts) if isinstance(part, ast.Starred)), count
+        )
+        for at, part in enumerate(target.elts[:MAX_ITEMS]):
+            if isinstance(part, ast.Starred):
+                self.assign(part.value, NOTHING)
+                continue
+            key = at if at < star else at - count
+            items: list[Value] = []
+            for option in options(value):
+                if isinstance(option, Sequence) and len(option.items) == 1 and count > 1:
+                    items.append(option.items[0])
+                elif isinstance(option, Sequence | Output):
+                    items.append(self.item(option, Constant(key), part))
+                else:
+                    items.append(self.elements(option)[0])
+            self.assign(part, join_all(items))
+
+    def _assign(self, node: ast.Assign) -> None:
+        value = self.evaluate(node.value)
+        for target in node.targets:
+            self.assign(target, value)
+            self._note_global(target, node)
+
+    def _assign_annotated(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self.assign(node.target, self.evaluate(node.value))
+            self._note_global(node.target, node)
+
+    def _assign_operated(self, node: ast.AugAssign) -> None:
+        old = self.evaluate(node.target)
+        value = self.operate(old, self.evaluate(node.value), node.op, node.target)
+        self.assign(node.target, value)
+
+    def _note_global(self, target: ast.expr, node: ast.stmt) -> None:
+        """Remember the objects that importing the file leaves in its variables."""
+        if not self.importing or self.frame.scopes != (0,):
+            return
+        for part in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
+            if isinstance(part, ast.Name):
+                for option in options(self.lookup(part.id)):
+                    if isinstance(option, Made) and option.root not in self.global_roots:
+                        self.global_roots.add(option.root)
+                        self.globals.setdefault(part.id, []).append((option.root, node))
+
+    def _expression(self, node: ast.Expr) -> None:
+        self.evaluate(node.value)
+
+    def _define(self, node: FunctionDef) -> None:
+        function = Function(node, self.frame.scopes)
+        for decorator in node.decorator_list:
+            self.evaluate(decorator)
+        if self.frame.scopes != (0,):
+            self.frame.nested.append(function)
+        self.bind(node.name, function)
+
+    def _class(self, node: ast.ClassDef) -> None:
+        info = self.classes.get(node.name)
+        known = info is not None and info.node is node
+        self.bind(node.name, ClassRef(info) if info is not None and known else NOTHING)
+
+    def _return(self, node: ast.Return) -> bool:
+        self.frame.returns.append(self.evaluate(node.value) if node.value else Constant(None))
+        return True
+
+    def _leave(self, node: ast.Raise | ast.Break | ast.Continue) -> bool:
+        if isinstance(node, ast.Raise):
+            self.evaluate(node.exc)
+        return True
+
+    def _for(self, node: ast.For | ast.AsyncFor) -> None:
+        elements = self.elements(self.evaluate(node.iter))
+        if self.budget <= 0:
+            elements = [join_all(elements)]
+        importing, self.importing = self.importing, False
+        for element in elements:
+            self.assign(node.target, element)
+            self.execute(node.body)
+        self.importing = importing
+        self.execute(node.orelse)
+
+    def _while(self, node: ast.While) -> None:
+        self.evaluate(node.test)
+        importing, self.importing = self.importing, False
+        self.execute(node.body)
+        self.importing = importing
+        self.execute(node.orelse)
+
+    def _with(self, node: ast.With | ast.AsyncWith) -> bool:
+        quiet = 0
+        for item in node.items:
+            context = item.context_expr
+            value = self.evaluate(context)
+            quiet += self.is_static(context, *_NO_GRAD) or self._grad_disabled(context)
+            if item.optional_vars is not None:
+                self.assign(item.optional_vars, value)
+        self.no_grad += quiet
+        ended = self.execute(node.body)
+        self.no_grad -= quiet
+        return ended
+
+    def _grad_disabled(self, node: ast.expr) -> bool:
+        return (
+            isinstance(node, ast.Call)
+            and self.is_static(node, "torch.set_grad_enabled")
+            and len(node.args) == 1
+            and isinstance(node.args[0], ast.Constant)
+            and node.args[0].value is False
+        )
+
+    def _try(self, node: ast.Try | ast.TryStar) -> bool:
+        ended = self.execute(node.body)
+        handlers_end = True
+        for handler in node.handlers:
+            left, changes = self.state.branch(functools.partial(self.execute, handler.body))
+            if not left:
+                # The body is what normally runs; a handler gives only what the body did not.
+                fresh = {key: value for key, value in changes.items() if not self.state.get(key)}
+                self.state.merge([fresh])
+                handlers_end = False
+        if not ended:
+            ended = self.execute(node.orelse)
+        final = self.execute(node.finalbody)
+        return final or (ended and handlers_end)
+
+    def _assert(self, node: ast.Assert) -> None:
+        self.evaluate(node.test)
+
+    def _redirect(self, node: ast.Global | ast.Nonlocal) -> None:
+        for name in node.names:
+            scope = 0
+            if isinstance(node, ast.Nonlocal):
+                outer = self.frame.scopes[1:]
+                scope = next((one for one in outer if self.state.get((one, name))), 0)
+            self.frame.redirected[name] = scope
+
+    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
+        if self.frame.scopes == (0,):
+            return
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            dotted = self.names.bindings.get(name)
+            if dotted is not None:
+                self.bind(name, Ref(dotted))
+
+    # Any: each handler takes the node type that it is listed under.
+    _statements: ClassVar[dict[type[ast.stmt], Callable[[Statements, Any], bool | None]]] = {
+        ast.AnnAssign: _assign_annotated,
+        ast.Assert: _assert,
+        ast.Assign: _assign,
+        ast.AsyncFor: _for,
+        ast.AsyncFunctionDef: _define,
+        ast.AsyncWith: _with,
+        ast.AugAssign: _assign_operated,
+        ast.Break: _leave,
+        ast.ClassDef: _class,
+        ast.Continue: _leave,
+        ast.Expr: _expression,
+        ast.For: _for,
+        ast.FunctionDef: _define,
+        ast.Global: _redirect,
+        ast.Import: _import,
+        ast.ImportFrom: _import,
+        ast.Nonlocal: _redirect,
+        ast.Raise: _leave,
+        ast.Return: _return,
+        ast.Try: _try,
+        ast.TryStar: _try,
+        ast.While: _while,
+        ast.With: _with,
+    }
+
+
+def _within(key: int, value: Sequence) -> bool:
+    return -len(value.items) <= key < len(value.items)

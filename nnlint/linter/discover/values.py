@@ -1,0 +1,328 @@
+"""What an expression of the linted file may stand for, as far as losses need to know."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnlint.linter.discover.classes import ClassInfo, FunctionDef
+from nnlint.linter.discover.targets import UNKNOWN, Step
+from nnlint.linter.findings import Location
+
+FunctionNode = FunctionDef | ast.Lambda
+
+MAX_ITEMS = 64
+MAX_OPTIONS = 24
+_MAX_OPS = 12
+_MAX_STEPS = 24
+_MAX_DEPTH = 6
+
+
+class Value:
+    """Base of all abstract values."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque(Value):
+    """Anything whose nature is not followed; tensors that are no model's output among them.
+
+    Attributes:
+        ops: Dotted names of what was applied to it, latest last.
+        params: Parameters of the function under study that it is made of.
+    """
+
+    ops: tuple[str, ...] = ()
+    params: frozenset[str] = frozenset()
+
+    def then(self, op: str) -> Opaque:
+        """Return it with one more operation."""
+        return Opaque((*self.ops, op)[-_MAX_OPS:], self.params)
+
+
+NOTHING = Opaque()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant(Value):
+    """A literal."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ref(Value):
+    """Something imported or built in, by its dotted name."""
+
+    dotted: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Function(Value):
+    """A function of the file, with the scopes that it sees and the class that defines it."""
+
+    node: FunctionNode
+    scopes: tuple[int, ...]
+    owner: ClassInfo | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound(Value):
+    """A method of the file, bound to its first argument."""
+
+    function: Function
+    me: Value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Method(Value):
+    """A method of a value that is not followed further until it is called."""
+
+    base: Value
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRef(Value):
+    """A top-level class of the file."""
+
+    info: ClassInfo
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Super(Value):
+    """`super()` within a method that `owner` defines."""
+
+    owner: ClassInfo
+    me: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The arguments of a call; `open` when `*` or `**` hides some."""
+
+    positional: tuple[Value, ...] = ()
+    keywords: Mapping[str, Value] = field(default_factory=dict)
+    open: bool = False
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """All arguments, positional first."""
+        return (*self.positional, *self.keywords.values())
+
+    def get(self, position: int, name: str) -> Value | None:
+        """Return one argument by its position or its name."""
+        if position < len(self.positional):
+            return self.positional[position]
+        return self.keywords.get(name)
+
+    def after(self, count: int) -> Arguments:
+        """Return the arguments without the first `count` positional ones."""
+        return Arguments(self.positional[count:], self.keywords, self.open)
+
+    def literals(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return positional and keyword arguments as Python values, UNKNOWN where they are not."""
+        keywords = {name: literal(value) for name, value in self.keywords.items()}
+        return tuple(literal(value) for value in self.positional), keywords
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Partial(Value):
+    """A callable with some of its arguments given."""
+
+    callee: Value
+    arguments: Arguments
+
+
+@dataclass(slots=True, eq=False)
+class Made(Value):
+    """An object that the file constructs: of a class of its own, or of torch.nn.
+
+    Attributes:
+        number: Its identity, which keys its attributes in the state.
+        info: Its class, when it is the file's own.
+        dotted: Its class, when it is torch's.
+        trail: Top-level functions being called at the time, outermost first, and whether they
+            were given arguments.
+        proto: What it is a copy of.
+        started: Whether its constructor was followed.
+        custom: Whether the constructor got arguments other than its defaults.
+        touched: Whether something was done to it after construction that may change its weights.
+        synthetic: Whether the file does not build it: a stand-in for some instance of its class.
+    """
+
+    number: int
+    info: ClassInfo | None = None
+    dotted: str = ""
+    arguments: Arguments = field(default_factory=Arguments)
+    trail: tuple[tuple[str, bool], ...] = ()
+    proto: Made | None = None
+    started: bool = False
+    custom: bool = False
+    touched: bool = False
+    synthetic: bool = False
+
+    @property
+    def root(self) -> Made:
+        """The object that it is a copy of, or itself."""
+        made = self
+        while made.proto is not None:
+            made = made.proto
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The way of one model's output so far."""
+
+    made: Made
+    through: Location
+    steps: tuple[Step, ...] = ()
+    training: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Output(Value):
+    """A value made of the outputs of one or more models."""
+
+    flows: tuple[Flow, ...]
+
+    def then(self, step: Step) -> Value:
+        """Return it after one more step; lost when the way gets too long."""
+        flows = tuple(
+            Flow(flow.made, flow.through, (*flow.steps, step), flow.training)
+            for flow in self.flows
+            if len(flow.steps) < _MAX_STEPS
+        )
+        return Output(flows) if flows else NOTHING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sequence(Value):
+    """A tuple, list or set with known items."""
+
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table(Value):
+    """A dict with literal keys."""
+
+    items: Mapping[Any, Value]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Either(Value):
+    """One of several values, chosen at run time."""
+
+    options: tuple[Value, ...]
+
+
+def literal(value: Value | None, depth: int = 0) -> Any:
+    """Return a value as a Python literal, or UNKNOWN."""
+    if isinstance(value, Constant):
+        return value.value
+    if isinstance(value, Sequence) and depth < _MAX_DEPTH:
+        items = tuple(literal(item, depth + 1) for item in value.items)
+        return UNKNOWN if UNKNOWN in items else items
+    return UNKNOWN
+
+
+def options(value: Value) -> tuple[Value, ...]:
+    """Return the alternatives that a value stands for."""
+    return value.options if isinstance(value, Either) else (value,)
+
+
+def is_none(value: Value) -> bool:
+    """Tell whether a value is the literal None."""
+    return isinstance(value, Constant) and value.value is None
+
+
+def _same(left: Value, right: Value) -> bool:
+    if left is right:
+        return True
+    if isinstance(left, Constant) and isinstance(right, Constant):
+        if type(left.value) is not type(right.value):
+            return False
+        return isinstance(left.value, str | int | bool | None) and bool(left.value == right.value)
+    if isinstance(left, Opaque) and isinstance(right, Opaque):
+        return left == right
+    if isinstance(left, Ref) and isinstance(right, Ref):
+        return left.dotted == right.dotted
+    if isinstance(left, ClassRef) and isinstance(right, ClassRef):
+        return left.info is right.info
+    if isinstance(left, Function) and isinstance(right, Function):
+        return left.node is right.node
+    if isinstance(left, Bound) and isinstance(right, Bound):
+        return left.me is right.me and left.function.node is right.function.node
+    return False
+
+
+def join(left: Value, right: Value, depth: int = 0) -> Value:
+    """Return what may be either of two values."""
+    if _same(left, right):
+        return left
+    if isinstance(left, Output) and isinstance(right, Output):
+        flows = list(left.flows)
+        flows += [flow for flow in right.flows if all(flow is not known for known in flows)]
+        return Output(tuple(flows[:MAX_OPTIONS]))
+    if isinstance(left, Output) and isinstance(right, Opaque | Constant):
+        return left
+    if isinstance(right, Output) and isinstance(left, Opaque | Constant):
+        return right
+    if (
+        isinstance(left, Sequence)
+        and isinstance(right, Sequence)
+        and len(left.items) == len(right.items)
+        and depth < _MAX_DEPTH
+    ):
+        pairs = zip(left.items, right.items, strict=True)
+        return Sequence(tuple(join(one, other, depth + 1) for one, other in pairs))
+    merged = list(options(left))
+    for option in options(right):
+        if not any(_same(option, known) for known in merged):
+            merged.append(option)
+    if len(merged) == 1:
+        return merged[0]
+    return Either(tuple(merged)) if len(merged) <= MAX_OPTIONS else NOTHING
+
+
+def join_all(values: tuple[Value, ...] | list[Value]) -> Value:
+    """Return what may be any of some values; nothing known when there are none."""
+    if not values:
+        return NOTHING
+    result = values[0]
+    for value in values[1:]:
+        result = join(result, value)
+    return result
+
+
+def parts(value: Value, depth: int = 0) -> Iterator[Value]:
+    """Yield a value and what it holds: items, alternatives, arguments of a partial."""
+    yield value
+    if depth >= _MAX_DEPTH // 2:
+        return
+    inner: tuple[Value, ...] = ()
+    if isinstance(value, Sequence):
+        inner = value.items
+    elif isinstance(value, Table):
+        inner = tuple(value.items.values())
+    elif isinstance(value, Either):
+        inner = value.options
+    elif isinstance(value, Partial):
+        inner = (value.callee, *value.arguments.values)
+    for item in inner[:MAX_ITEMS]:
+        yield from parts(item, depth + 1)
+
+
+def outputs_in(values: tuple[Value, ...]) -> Output | None:
+    """Return the model outputs among some values and in what they hold, as one value."""
+    flows: list[Flow] = []
+    for value in values:
+        for part in parts(value):
+            if isinstance(part, Output):
+                flows += [flow for flow in part.flows if all(flow is not old for old in flows)]
+    return Output(tuple(flows[:MAX_OPTIONS])) if flows else None
