@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nnlint.linter.discover.source import Source
@@ -107,6 +108,7 @@ class _Run:
             path=self.result.path,
             text=self.result.text,
             root=settings.root,
+            cwd=str(Path.cwd()),
             targets=tuple(target for target, _ in self._todo),
             settings=tuple(given for _, given in self._todo),
             rules=self._rules,

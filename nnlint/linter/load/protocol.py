@@ -26,7 +26,8 @@ class Job:
     Attributes:
         path: The file as the user gave it.
         text: Its source, which need not be what is on disk.
-        root: Directory of the project.
+        root: Directory of the project, "" for `cwd`.
+        cwd: Working directory, which `path` may be relative to.
         targets: The models to build and analyse, in order.
         settings: For each target, what the user says about it.
         rules: Codes of the rules to run.
@@ -38,6 +39,7 @@ class Job:
     path: str
     text: str
     root: str
+    cwd: str
     targets: tuple[Target, ...]
     settings: tuple[ModelSettings, ...]
     rules: tuple[str, ...]

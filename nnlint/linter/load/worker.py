@@ -74,6 +74,7 @@ def run(job: Job, *, events: int, crash: int) -> NoReturn:
 def _prepare(job: Job) -> None:
     sys.dont_write_bytecode = True
     sys.argv = [job.path]
+    os.chdir(job.cwd)  # the spawner may have been started elsewhere
     # New streams for the new descriptors. What a narrow encoding cannot print must not be an error
     # of the model.
     sys.stdout = _stream(1)

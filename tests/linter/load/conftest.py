@@ -1,0 +1,45 @@
+"""One spawner for all tests of a process, and a way to lint a text in a folder of its own."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnlint.linter.check import lint_paths
+from nnlint.linter.findings import Report
+from nnlint.linter.load.pool import Pool
+from nnlint.linter.rules.base import ToolRule, all_rules
+from nnlint.linter.settings import LintSettings
+
+Lint = Callable[..., Report]
+
+TOOL_RULES = [rule for rule in all_rules() if issubclass(rule, ToolRule)]
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[Pool]:
+    with Pool() as started:
+        started.start()
+        yield started
+
+
+@pytest.fixture
+def lint(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lint:
+    """Lint a text, or several by file name, with the current directory at their folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(files: str | dict[str, str], *paths: str, **settings: Any) -> Report:
+        if isinstance(files, str):
+            files = {"net.py": files}
+        for name, text in files.items():
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(textwrap.dedent(text), encoding="utf-8")
+        chosen = paths or (next(iter(files)),)
+        return lint_paths(chosen, LintSettings(**settings), rules=TOOL_RULES, pool=pool)
+
+    return run

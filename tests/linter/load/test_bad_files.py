@@ -1,0 +1,268 @@
+"""Each way in which a file can go wrong gives one clear finding at the right line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nnlint.linter.findings import Finding, Report
+from nnlint.linter.load.pool import Pool
+
+NET = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(x)
+"""
+HEAD = "import os, sys, torch\nfrom torch import nn\n"
+FILE = HEAD + NET
+
+
+def only(report: Report) -> Finding:
+    assert len(report.findings) == 1, report.findings
+    (finding,) = report.findings
+    assert "\n" not in finding.message
+    assert "Traceback" not in finding.message
+    return finding
+
+
+def failed_at(report: Report, text: str) -> Finding:
+    """Return the one finding, which is NNL001 at the line that is marked with `# here`."""
+    finding = only(report)
+    assert finding.code == "NNL001"
+    path, line = finding.location.path, finding.location.line
+    marked = [i for i, row in enumerate(text.splitlines(), 1) if row.endswith("# here")]
+    assert [line] == marked, f"{path}:{line} {finding.message}"
+    return finding
+
+
+def test_a_good_file_gives_nothing(lint):
+    report = lint(FILE)
+    assert report.findings == ()
+    assert [(model.name, model.analysed) for model in report.models] == [("Net", True)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("raise ValueError('two\\n  lines')", "raises ValueError: two lines"),
+        ("1 / 0", "raises ZeroDivisionError"),
+        ("raise ValueError('x' * 1000)", "raises ValueError: xxx"),
+        ("sys.exit(3)", "ends the program: sys.exit(3)"),
+        ("exit()", "ends the program: sys.exit()"),
+        ("os._exit(0)", "ends the process: os._exit(0)"),
+        ("raise KeyboardInterrupt", "raises KeyboardInterrupt"),
+        ("import ctypes; ctypes.string_at(0)", "crashes Python with a segmentation fault"),
+        ("os.abort()", "crashes Python with an abort"),
+        ("import nowhere_to_be_found", "needs the module nowhere_to_be_found"),
+        ("input()", "raises EOFError"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["import", "build"])
+def test_what_ends_the_code_is_reported_where_it_stands(lint, statement, message, stage):
+    if stage == "import":
+        text = f"{FILE}\n{statement}  # here\n"
+    else:
+        text = FILE.replace("super().__init__()", f"super().__init__()\n        {statement}  # here")
+    report = lint(text)
+    finding = failed_at(report, text)
+    doing = "importing the file" if stage == "import" else "building the model"
+    assert finding.message.startswith(f"{doing} {message}")
+    assert len(finding.message) < 260
+    assert [(model.analysed, model.reason) for model in report.models] == [(False, finding.message)]
+    assert report.sources["net.py"] == text
+
+
+@pytest.mark.parametrize("stage", ["import", "build", "forward"])
+def test_an_endless_loop_is_reported_at_its_line(lint, stage):
+    loop = "while True: pass  # here"
+    text = {
+        "import": f"{FILE}\n{loop}\n",
+        "build": FILE.replace("super().__init__()", f"super().__init__()\n        {loop}"),
+        "forward": FILE.replace("return self.fc(x)", f"{loop}"),
+    }[stage]
+    finding = failed_at(lint(text, timeout=1), text)
+    assert "takes longer than the limit of 1 s" in finding.message
+
+
+def test_a_hang_in_c_code_that_keeps_the_lock_is_found(lint):
+    text = f"{FILE}\nprint(sum(range(10**13)))  # here\n"
+    assert "takes longer" in failed_at(lint(text, timeout=1), text).message
+
+
+def test_a_hang_that_blocks_its_own_timer_is_killed(lint):
+    text = f"{FILE}\nimport faulthandler\nfaulthandler.cancel_dump_traceback_later()\nwhile True: pass  # here\n"
+    assert "takes longer" in failed_at(lint(text, timeout=0.3), text).message
+
+
+def test_a_stopped_process_is_killed(lint):
+    text = f"{FILE}\nimport signal\nos.kill(os.getpid(), signal.SIGSTOP)\n"
+    assert "takes longer" in only(lint(text, timeout=0.3)).message
+
+
+def test_the_other_models_of_a_file_are_done_after_a_crash(lint):
+    crash = NET.replace("Net", "Crash").replace(
+        "super().__init__()", "super().__init__()\n        os._exit(1)  # here"
+    )
+    text = HEAD + NET.replace("Net", "First") + crash + NET.replace("Net", "Last")
+    report = lint(text)
+    assert failed_at(report, text).model == "Crash"
+    assert [(model.name, model.analysed) for model in report.models] == [
+        ("First", True),
+        ("Crash", False),
+        ("Last", True),
+    ]
+
+
+def test_models_that_keep_hanging_use_up_the_time(lint):
+    loop = NET.replace("super().__init__()", "super().__init__()\n        while True: pass")
+    text = HEAD + "".join(loop.replace("Net", name) for name in ("A", "B", "C"))
+    report = lint(text, timeout=0.3)
+    assert [finding.code for finding in report.findings] == ["NNL001", "NNL001", "NNL004"]
+    assert "time limit" in report.findings[2].message
+
+
+def test_an_exception_in_a_helper_is_reported_at_the_import(lint):
+    helper = "def work():\n    raise RuntimeError('broken helper')\n\nwork()\n"
+    text = f"{HEAD}import helper  # here\n{NET}"
+    finding = failed_at(lint({"net.py": text, "helper.py": helper}), text)
+    assert "RuntimeError: broken helper" in finding.message
+    places = [(each.location.path, each.location.line) for each in finding.related]
+    assert places == [("helper.py", 2), ("helper.py", 4)]
+
+
+def test_a_syntax_error_in_a_helper_is_reported_at_the_import(lint):
+    text = f"{HEAD}import helper  # here\n{NET}"
+    finding = failed_at(lint({"net.py": text, "helper.py": "x = 1\ny = = 2\n"}), text)
+    assert [(each.location.path, each.location.line) for each in finding.related] == [
+        ("helper.py", 2)
+    ]
+
+
+def test_an_exception_within_torch_is_reported_at_the_user_s_line(lint):
+    text = FILE.replace("nn.Linear(4, 2)", "nn.Conv2d(3, 4, 3, groups=2)  # here")
+    finding = failed_at(lint(text), text)
+    assert "ValueError" in finding.message
+    assert finding.location.column == text.splitlines()[finding.location.line - 1].index("nn.") + 1
+
+
+def test_an_exception_whose_text_fails_is_still_reported(lint):
+    text = f"{FILE}\nclass Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd  # here\n"
+    assert failed_at(lint(text), text).message == "importing the file raises Odd"
+
+
+def test_an_endless_recursion_is_reported(lint):
+    text = f"{FILE}\ndef f():\n    return f()  # here\nf()\n"
+    assert "RecursionError" in failed_at(lint(text), text).message
+
+
+@pytest.mark.parametrize(
+    "statement", ["torch.zeros(10**10)", "bytearray(10**10)", "[0] * 10**10"]
+)
+def test_a_memory_hog_is_stopped_at_the_limit(lint, statement):
+    text = FILE.replace("super().__init__()", f"super().__init__()\n        {statement}  # here")
+    finding = failed_at(lint(text, memory_bytes=1 << 30), text)
+    assert finding.message == "building the model needs more memory than the limit of 1 GiB"
+
+
+def test_output_is_swallowed_whatever_its_size(lint, capfd):
+    text = (
+        f"{FILE}\nprint('x' * 10**6); print('y' * 10**6, file=sys.stderr)\n"
+        "os.system('head -c 1000000 /dev/zero')\nprint('\\udc80 ü')\n"
+    )
+    assert lint(text).findings == ()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_standard_input_is_empty(lint):
+    assert lint(f"{FILE}\nassert sys.stdin.read() == ''\n").findings == ()
+
+
+def test_the_last_output_goes_with_a_crash(lint):
+    text = f"{FILE}\nprint('fatal: no licence', flush=True)\nos.abort()  # here\n"
+    assert "fatal: no licence" in failed_at(lint(text), text).evidence["output"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are followed on Linux")
+@pytest.mark.parametrize("ending", ["", "os._exit(0)", "while True: pass"])
+def test_no_process_is_left_behind(lint, tmp_path, ending):
+    daemon = """
+import time
+def note(): open("pids", "a").write(f"{os.getpid()}\\n")
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        note()
+        while True: time.sleep(60)
+    os._exit(0)
+os.wait()
+import subprocess
+child = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+open("pids", "a").write(f"{child.pid}\\n")
+note()
+while len(open("pids").readlines()) < 3: pass
+"""
+    lint(f"{FILE}{daemon}{ending}\n", timeout=2)
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 3
+    assert [pid for pid in pids if _alive(pid)] == []
+
+
+def test_a_forked_child_that_comes_back_says_nothing(lint):
+    report = lint(f"{FILE}\nos.fork()\n")
+    assert report.findings == ()
+    assert len(report.models) == 1
+
+
+def test_a_file_that_kills_its_keeper_is_reported(lint):
+    text = f"{FILE}\nimport signal\nos.kill(os.getppid(), signal.SIGKILL)\nwhile True: pass\n"
+    assert "crashes Python" in only(lint(text, timeout=5)).message
+
+
+def test_closing_the_pool_ends_what_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(
+        f"{FILE}\nopen('pid', 'w').write(str(os.getpid()))\nwhile True: pass\n"
+    )
+    code = (
+        "import sys; from nnlint.linter.check import lint_paths;"
+        "from nnlint.linter.settings import LintSettings;"
+        "lint_paths(['net.py'], LintSettings(), rules=[])"
+    )
+    import subprocess
+
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stderr=subprocess.PIPE,
+    )
+    file = tmp_path / "pid"
+    _wait_until(lambda: file.exists() and file.read_text())
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    _wait_until(lambda: not _alive(int(file.read_text())))
+
+
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _wait_until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
