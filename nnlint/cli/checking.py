@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nnlint.linter.load.pool import Pool
 
 STDIN = "-"
+STDIN_NAME = "<stdin>"
 
 
 def check(paths: Sequence[str], **options: Any) -> int:
@@ -42,7 +43,7 @@ def check(paths: Sequence[str], **options: Any) -> int:
         config = find_configuration(paths, options)
         settings = merge(config, options, default_model)
         destinations = destinations or parse_destinations(config.table.output_format)
-        report = _lint(paths, settings, options, pool)
+        report = _lint(without_excluded(paths, config), settings, options, pool)
     return deliver(report, destinations, config, options)
 
 
@@ -59,7 +60,8 @@ def check_paths(paths: Sequence[str], stdin_filename: str) -> None:
 
 def _file_part(path: str) -> str:
     file, separator, name = path.rpartition(":")
-    return file if separator and name.isidentifier() else path
+    named = separator and all(part.isidentifier() for part in name.split("."))
+    return file if named else path
 
 
 def _path_hint(path: str) -> str:
@@ -145,11 +147,12 @@ def _lint(
 ) -> Report:
     from nnlint.linter.check import lint_paths
     from nnlint.linter.selection import resolve
+    from nnlint.linter.suppress import apply_to_run
 
     rules = resolve(settings.select, settings.ignore)
     stdin_text = read_stdin() if STDIN in paths else None
     with Progress(enabled=not options["quiet"]) as progress:
-        return lint_paths(
+        report = lint_paths(
             paths,
             settings,
             rules=rules,
@@ -158,6 +161,42 @@ def _lint(
             pool=pool,
             progress=progress,
         )
+    known = {} if stdin_text is None else {options["stdin_filename"] or STDIN_NAME: stdin_text}
+    return apply_to_run(report, _texts(report, known), rules, settings)
+
+
+def _texts(report: Report, known: dict[str, str]) -> dict[str, str]:
+    """Return the text of every file that was linted."""
+    from nnlint.linter.load.files import read_text
+
+    texts = {**report.sources, **known}
+    for path in {model.path for model in report.models} - texts.keys():
+        with contextlib.suppress(OSError, SyntaxError):
+            texts[path] = read_text(path)
+    return texts
+
+
+def without_excluded(paths: Sequence[str], config: Config) -> list[str]:
+    """Return the paths with folders replaced by those of their files that are not excluded."""
+    patterns = config.table.exclude
+    if not patterns:
+        return list(paths)
+    from nnlint.linter.load.files import find_files
+    from nnlint.linter.selection import path_matches
+
+    kept: list[str] = []
+    for path in paths:
+        if not Path(path).is_dir():
+            kept.append(path)
+            continue
+        kept += (
+            file.path
+            for file in find_files([path])
+            if not any(path_matches(pattern, file.path, config.root) for pattern in patterns)
+        )
+    if not kept:
+        raise UsageError(f"`exclude` of {config.path} leaves out every file")
+    return kept
 
 
 def read_stdin() -> str:

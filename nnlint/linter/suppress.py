@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nnlint.linter.comments import Comment, NamedRule, read_comments
@@ -17,7 +17,8 @@ from nnlint.linter.findings import Finding, Location, Outcome, Report
 from nnlint.linter.rules.base import Category, Rule, rule_by_key
 from nnlint.linter.rules.tool.invalid_suppression import InvalidSuppression
 from nnlint.linter.rules.tool.unused_suppression import UnusedSuppression
-from nnlint.linter.selection import suggest
+from nnlint.linter.selection import rules_for, suggest
+from nnlint.linter.settings import LintSettings
 
 FORM = "write `# nnlint: ignore[rule-name] -- reason`"
 _OWN = frozenset({UnusedSuppression.code, InvalidSuppression.code})
@@ -83,17 +84,45 @@ def apply(report: Report, sources: Mapping[str, str], ran: frozenset[str]) -> Re
             good, bad = _read(path, comment)
             suppressions += good
             invalid += bad
-    used: set[Suppression] = set()
+    used = {one for one in suppressions if any(map(one.suppresses, report.suppressed))}
     kept, hidden = _divide(report.findings, suppressions, used)
     own = [finding for finding in invalid if finding.code in ran]
     if UnusedSuppression.code in ran:
         own += _unused(report, suppressions, used, ran)
     more, own_hidden = _divide(own, suppressions, used)
+    # A report that comments were applied to already stays as it is.
+    more = [finding for finding in more if finding not in kept]
+    own_hidden = [finding for finding in own_hidden if finding not in report.suppressed]
     return dataclasses.replace(
         report,
         findings=tuple(sorted((*kept, *more), key=_order)),
         suppressed=tuple(sorted((*report.suppressed, *hidden, *own_hidden), key=_order)),
     )
+
+
+def apply_to_run(
+    report: Report,
+    sources: Mapping[str, str],
+    rules: Sequence[type[Rule]],
+    settings: LintSettings,
+) -> Report:
+    """Apply the comments of a run's files, with what `per-file-ignores` says about NNL005, NNL006.
+
+    Args:
+        report: What the rules found.
+        sources: Text of each linted file.
+        rules: The rules of the run.
+        settings: Its settings.
+    """
+    applied = apply(report, sources, frozenset(rule.code for rule in rules))
+    own = [rule for rule in rules if rule.code in _OWN]
+    allowed = {path: {rule.code for rule in rules_for(path, own, settings)} for path in sources}
+    findings = tuple(
+        finding
+        for finding in applied.findings
+        if finding.code not in _OWN or finding.code in allowed.get(finding.location.path, _OWN)
+    )
+    return dataclasses.replace(applied, findings=findings)
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str, str]:

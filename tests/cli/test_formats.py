@@ -17,7 +17,7 @@ from nnlint.linter.findings import Finding, Location, ModelReport, Report, Sever
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
-EXTENSIONS = {"json": "json", "sarif": "sarif.json"}
+EXTENSIONS = {"json": "json", "sarif": "json"}
 
 
 def render(name: str, report: Report, **options: Any) -> str:
@@ -39,12 +39,12 @@ def test_each_format_matches_its_golden_file(
     name: str, report: Report, golden: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    golden(HERE / "golden" / f"format.{EXTENSIONS.get(name, 'txt')}", render(name, report))
+    golden(HERE / "golden" / f"format-{name}.{EXTENSIONS.get(name, 'txt')}", render(name, report))
 
 
 def test_text_with_everything_matches_its_golden_file(report: Report, golden: Any) -> None:
     options = {"verbose": True, "statistics": True, "show_suppressed": True, "color": True}
-    golden(HERE / "golden" / "format-all.txt", render("text", report, **options, hidden=2))
+    golden(HERE / "golden" / "format-text-all.txt", render("text", report, **options, hidden=2))
 
 
 @pytest.mark.parametrize("name", format_names())
