@@ -43,6 +43,7 @@ SPLIT = operator(
 CHUNK = operator("chunk", _S, params="input chunks dim", shape=shapes_moving.chunk, functions="torch.chunk torch.tensor_split", methods="chunk tensor_split", aten="chunk")
 UNBIND = operator("unbind", _S, params="input dim", shape=shapes_moving.unbind, functions="torch.unbind", methods="unbind", aten="unbind")
 GETITEM = operator("getitem", _S, params="input index", shape=shapes_moving.getitem, functions="operator.getitem", methods="__getitem__")
+SETITEM = operator("setitem", _S, params="input index value", shape=shapes.same, functions="operator.setitem", methods="__setitem__")
 SELECT = operator("select", _S, params="input dim index", shape=shapes_moving.select, functions="torch.select", methods="select", aten="select")
 SLICE = operator("slice", _S, params="input dim start end step", shape=shapes_moving.slice_, aten="slice")
 NARROW = operator("narrow", _S, params="input dim start length", shape=shapes_moving.narrow, functions="torch.narrow", methods="narrow", aten="narrow")

@@ -11,6 +11,7 @@ import copy
 import dis
 import inspect
 import itertools
+import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ from nnlint.linter.trace.symbolic import symbolic_trace
 
 # How many input shapes are tried on a model that cannot be traced without inputs.
 MAX_SIZED_TRIES = 24
+# Seconds after which no further input shape is tried; one try of a video model takes seconds.
+SEARCH_SECONDS = 8.0
 
 
 class ForwardError(Exception):
@@ -172,8 +175,9 @@ def _choices(
     if specs is not None:
         yield guess_given(names, specs)
         return
+    deadline = time.monotonic() + SEARCH_SECONDS
     for count, option in enumerate(guess.by_registration(model, len(names))):
-        if count >= MAX_SIZED_TRIES:
+        if count >= MAX_SIZED_TRIES or time.monotonic() > deadline:
             return
         yield dict(zip(names, option, strict=True))
 

@@ -7,13 +7,20 @@ operator table, and sizes are plain integers.
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 import torch.fx
+from torch.overrides import TorchFunctionMode
 
 from nnlint.linter.graph import Node, ShapeFailure
+from nnlint.linter.operators.arithmetic import ARANGE, CREATE, CREATE_FULL
+from nnlint.linter.operators.base import resolve
 from nnlint.linter.operators.shapes import UNKNOWN, ShapeError, Tensor
 from nnlint.linter.trace import propagate
 from nnlint.linter.trace.convert import BuiltAt, Converter
@@ -78,6 +85,11 @@ class SizedProxy(torch.fx.Proxy):
         """Tell that no value is on a GPU."""
         return False
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Follow an assignment to a part: from here on, this value is the changed one."""
+        changed = self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
+        self.node = changed.node
+
     def __len__(self) -> int:
         known = self._known
         if isinstance(known, tuple):
@@ -113,17 +125,27 @@ class SizedTracer(Tracer):
         self.converter = Converter(model, built_at)
         self.by_node: dict[Node, Any] = {}
         self._inputs = inputs
+        self._busy = False
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Turn parameters that forward reads into values, but not those that shape rules read."""
+        if self._busy:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def proxy(self, node: torch.fx.Node) -> torch.fx.Proxy:
         """Wrap a node, now that its arguments are complete."""
-        converted = self.converter.add(node, self.marks.get(node), self.orphans)
+        self._busy = True
         try:
+            converted = self.converter.add(node, self.marks.get(node), self.orphans)
             value = propagate.value_of(converted, self.by_node, self._inputs)
         except ShapeError as error:
             value = Tensor()
             self.failure = self.failure or ShapeFailure(
                 converted, str(error), certain=False, got=error.got, expected=error.expected
             )
+        finally:
+            self._busy = False
         self.values[node] = self.by_node[converted] = value
         return SizedProxy(node, self)
 
@@ -159,11 +181,43 @@ def sized_trace(
     """
     defaults = call_defaults(model, passed | frozenset(inputs))
     tracer = SizedTracer(code, model, built_at, inputs, defaults)
-    with watching(tracer), _temporary_attributes(model):
+    with watching(tracer), _temporary_attributes(model), _Factories(tracer):
         graph = tracer.trace(model)
         output = next(n for n in reversed(graph.nodes) if n.op == "output")
         tracer.converter.add(output, tracer.marks.get(output), tracer.orphans)
     return tracer
+
+
+class _Factories(TorchFunctionMode):
+    """Turns tensors that the user's forward creates into traced values.
+
+    A real tensor would swallow what is written into it (`out[:, t] = step(x)`).
+    """
+
+    def __init__(self, tracer: SizedTracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Trace a factory that the user's code calls; leave torch's own calls alone."""
+        del types
+        if func in _factories():
+            caller = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - the documented way to a caller
+            if not caller.startswith(_TORCH):
+                kept = {k: v for k, v in (kwargs or {}).items() if k not in ("device", "out")}
+                return self._tracer.create_proxy("call_function", func, args, kept)
+        return func(*args, **(kwargs or {}))
+
+
+@functools.cache
+def _factories() -> frozenset[Any]:
+    names = (CREATE, CREATE_FULL, ARANGE)
+    return frozenset(found for op in names for name in op.functions if (found := resolve(name)))
+
+
+_TORCH = os.path.dirname(torch.__file__)
 
 
 @contextlib.contextmanager

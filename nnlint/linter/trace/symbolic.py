@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -128,6 +129,13 @@ class Tracer(torch.fx.Tracer):
         finally:
             self._stack.pop()
 
+    def create_proxy(self, kind: str, target: Any, args: Any, *rest: Any, **kwargs: Any) -> Any:
+        """Create a value, but refuse to write into a real tensor: what is written would be lost."""
+        writes = kind == "call_method" and (target == "__setitem__" or target[-1:] == "_" != target[-2:-1])
+        if writes and args and isinstance(args[0], torch.Tensor):
+            raise torch.fx.proxy.TraceError("forward writes into a tensor that it creates")
+        return super().create_proxy(kind, target, args, *rest, **kwargs)
+
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> torch.fx.Node:
         """Create the node and note where in the user's code that happens."""
         node = super().create_node(kind, target, *args, **kwargs)
@@ -172,18 +180,27 @@ def call_defaults(model: torch.nn.Module, passed: frozenset[str]) -> dict[str, A
 
 @contextmanager
 def watching(tracer: Tracer) -> Iterator[None]:
-    """Record the modules that forward builds; keep gradients on, so that a no_grad block shows."""
+    """Prepare for a trace that sees everything, and undo that.
+
+    Modules that forward builds are recorded. Gradients are on, so that a no_grad block shows.
+    Python functions that were hidden with `torch.fx.wrap` are traced like all others.
+    """
     original = torch.nn.Module.__init__
+    wrapped = torch.fx._symbolic_trace._wrapped_fns_to_patch  # noqa: SLF001 - fx has no public list
+    opaque = {key: scope for key, scope in wrapped.items() if isinstance(scope.get(key[1]), types.FunctionType)}
 
     def recording(self: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         tracer.created.append((self, tracer.code.site(sys._getframe(1))))  # noqa: SLF001 - as above
 
     torch.nn.Module.__init__ = recording  # type: ignore[method-assign] # restored below
+    for key in opaque:
+        del wrapped[key]
     try:
         with torch.enable_grad():
             yield
     finally:
+        wrapped.update(opaque)
         torch.nn.Module.__init__ = original  # type: ignore[method-assign]
         tracer.created = [
             (m, at) for m, at in tracer.created if next(m.parameters(recurse=False), None) is not None
