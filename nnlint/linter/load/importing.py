@@ -48,7 +48,8 @@ def import_source(source: Source, root: str) -> types.ModuleType:
     sys.meta_path.insert(0, finder)
     # linecache would read the file, which may differ from the text or not exist.
     lines = source.text.splitlines(keepends=True)
-    linecache.cache[source.path] = (len(source.text), None, lines, source.path)
+    for name in (source.path, str(Path(source.path).absolute())):
+        linecache.cache[name] = (len(source.text), None, lines, name)
     parent = place.name.rpartition(".")[0]
     if place.taken:
         _stub_packages(parent, Path(source.path).absolute().parent)
