@@ -11,6 +11,7 @@ import copy
 import dis
 import inspect
 import itertools
+import math
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,8 @@ from nnlint.linter.trace.symbolic import symbolic_trace
 MAX_SIZED_TRIES = 24
 # Seconds after which no further input shape is tried; one try of a video model takes seconds.
 SEARCH_SECONDS = 8.0
+# Elements beyond which an input that is only a guess is not tried by really running the model.
+MAX_ELEMENTS = 1_000_000
 
 
 class ForwardError(Exception):
@@ -144,6 +147,8 @@ def _with_inputs(
             continue
         return _sized(tracer, again, chosen, stitch)
     for chosen in _choices(model, names, specs):
+        if specs is None and _elements(chosen) > MAX_ELEMENTS:
+            continue
         args, kwargs = _examples(model, chosen)
         if _raises(model, args, kwargs) is not None:
             continue
@@ -195,6 +200,10 @@ def _sized(tracer: Any, again: Any, chosen: dict[str, Tensor], stitch: Callable[
         second = {n: found[o] for n, o in zip(nodes, others, strict=True)}
     propagate.annotate(nodes, first, second, (batch, 3 * batch))
     return Captured(nodes, "fx", None, tuple(tracer.created), shapes_known=True)
+
+
+def _elements(chosen: dict[str, Tensor]) -> int:
+    return sum(math.prod(t.shape) for t in chosen.values() if t.shape)
 
 
 def _needed(model: torch.nn.Module, passed: frozenset[str]) -> list[str]:

@@ -137,7 +137,10 @@ class SizedTracer(Tracer):
         """Wrap a node, now that its arguments are complete."""
         self._busy = True
         try:
+            count = len(self.converter.nodes)
             converted = self.converter.add(node, self.marks.get(node), self.orphans)
+            for constant in self.converter.nodes[count:-1]:
+                self.by_node[constant] = propagate.value_of(constant, self.by_node, self._inputs)
             value = propagate.value_of(converted, self.by_node, self._inputs)
         except ShapeError as error:
             value = Tensor()

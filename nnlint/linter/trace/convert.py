@@ -46,15 +46,21 @@ class Converter:
         """Return what was made of an fx node."""
         return self._made.get(fx_node)
 
+    def _values(self, argument: Any) -> Any:
+        def value(found: Any) -> Any:
+            if not isinstance(found, torch.fx.Node):
+                return found
+            if found not in self._made and found.op == "get_attr":
+                # fx makes these without telling the tracer, for buffers and constants.
+                self.add(found, None, {})
+            return self._made.get(found)
+
+        return torch.fx.node.map_aggregate(argument, value)
+
     def _node(
         self, fx_node: torch.fx.Node, mark: Mark | None, orphans: Mapping[str, torch.nn.Module]
     ) -> Node:
-        def value(argument: Any) -> Any:
-            return torch.fx.node.map_aggregate(
-                argument, lambda a: self._made.get(a) if isinstance(a, torch.fx.Node) else a
-            )
-
-        args, kwargs = value(fx_node.args), value(fx_node.kwargs)
+        args, kwargs = self._values(fx_node.args), self._values(fx_node.kwargs)
         call = mark.call if mark else None
         node = Node(len(self.nodes), "op", target=fx_node.target, name=fx_node.name)
         node.call = node.location = call

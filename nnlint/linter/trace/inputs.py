@@ -20,6 +20,7 @@ BATCH = 4
 # Image sizes in the order of how often models are written for them; the last ones are fallbacks.
 SPATIAL = (32, 224, 28, 64, 256, 128, 96, 299, 84, 227, 105, 160, 112, 48, 40, 36, 24, 16, 512, 8)
 LENGTHS = (16, 64, 128, 32, 10, 100, 256, 512, 1024, 8, 5)
+VIDEO = ((8, 16), (16, 32), (16, 64), (16, 112), (16, 224))
 MAX_TRIES = 200
 
 
@@ -44,9 +45,7 @@ def accepted_by(consumer: Node, *, direct: bool) -> Iterator[Tensor]:
     rank = None if weight is None else weight.dim() - 2
     if consumer.op in lin.CONVOLUTIONS | lin.TRANSPOSED_CONVOLUTIONS and weight is not None and rank:
         channels = weight.shape[0] if consumer.op in lin.TRANSPOSED_CONVOLUTIONS else weight.shape[1] * _groups(consumer)
-        sizes = SPATIAL if rank == 2 else LENGTHS
-        for size in sizes:
-            space = (size,) * rank if rank < 3 else (max(size // 2, 8), size, size)
+        for space in _spaces(rank):
             yield Tensor((BATCH, channels, *space), "float")
             if not direct:
                 yield Tensor((BATCH, *space), "float")
@@ -89,6 +88,15 @@ def accepted_by(consumer: Node, *, direct: bool) -> Iterator[Tensor]:
         channels = getattr(module, "num_channels", getattr(module, "num_features", None))
         if isinstance(channels, int):
             yield Tensor((BATCH, channels, 32, 32), "float")
+
+
+def _spaces(rank: int) -> Iterator[tuple[int, ...]]:
+    if rank == 1:
+        yield from ((length,) for length in LENGTHS)
+    elif rank == 2:
+        yield from ((size, size) for size in SPATIAL)
+    else:
+        yield from ((frames, size, size) for frames, size in VIDEO)
 
 
 def by_registration(model: torch.nn.Module, count: int) -> Iterator[tuple[Tensor, ...]]:
