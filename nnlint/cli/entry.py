@@ -14,7 +14,6 @@ import click
 
 from nnlint.cli import commands as commands_package
 from nnlint.cli.console import escape, write_stderr, write_stdout
-from nnlint.cli.wording import did_you_mean
 from nnlint.errors import InternalError, NnlintError
 
 DEFAULT_COMMAND = "check"
@@ -128,6 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.NoSuchOption as error:
+        from nnlint.cli.wording import did_you_mean
+
         names = [name for option in _options(error.ctx) for name in option.opts]
         hint = did_you_mean(error.option_name, names) or _help_hint(error.ctx)
         return complain(f"unknown option {error.option_name}", hint)

@@ -93,10 +93,12 @@ def apply(report: Report, sources: Mapping[str, str], ran: frozenset[str]) -> Re
     # A report that comments were applied to already stays as it is.
     more = [finding for finding in more if finding not in kept]
     own_hidden = [finding for finding in own_hidden if finding not in report.suppressed]
+    seen = {finding.location.path for finding in (*more, *own_hidden)}
     return dataclasses.replace(
         report,
         findings=tuple(sorted((*kept, *more), key=_order)),
         suppressed=tuple(sorted((*report.suppressed, *hidden, *own_hidden), key=_order)),
+        sources={**report.sources, **{path: sources[path] for path in sorted(seen)}},
     )
 
 

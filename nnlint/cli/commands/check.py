@@ -102,7 +102,7 @@ _SEVERITIES = click.Choice(["error", "warning", "note"])
 )
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
 def command(paths: tuple[str, ...], **options: Any) -> int:
-    """Lint model files, folders, notebooks, or one model of a file (model.py:Net).
+    """Lint model files, folders, or one model of a file (model.py:Net).
 
     The files' models are imported, built and traced in a child process with a time and a memory
     limit: lint only code that you would run.

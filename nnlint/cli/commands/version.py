@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 
 import click
@@ -12,6 +11,8 @@ from nnlint import __version__
 
 def torch_version() -> str:
     """Return the installed version of torch without importing it."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:

@@ -109,10 +109,18 @@ def _suppressed(finding: Finding, options: RenderOptions) -> str:
 
 def _not_analysed(report: Report, options: RenderOptions) -> Iterator[str]:
     for model in report.models:
-        if not model.analysed:
+        if not model.analysed and not _is_told(model, report):
             word = style("not analysed", "warning", color=options.color)
             place = f"{model.path}:{model.line}"
             yield f"{word}: {escape(f'{model.name} ({place}): {model.reason}')}\n"
+
+
+def _is_told(model: ModelReport, report: Report) -> bool:
+    """Return whether a finding says already why a model was not analysed."""
+    return any(
+        finding.location.path == model.path and model.reason in (finding.message, finding.help)
+        for finding in report
+    )
 
 
 def _verbose(report: Report, options: RenderOptions) -> Iterator[str]:
