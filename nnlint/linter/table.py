@@ -62,7 +62,7 @@ def _counts(report: Report) -> str:
     text = ", ".join(parts) or "no findings"
     if report.checks:
         passed, missed = report.count(Outcome.PASSED), report.count(Outcome.NOT_CHECKED)
-        number = f"{len(report.checks)} check{'s' * (len(report.checks) > 1)}"
-        text += f" ({number}: {passed} passed, {missed} not checked)"
+        total = f"{len(report.checks)} check{'s' * (len(report.checks) > 1)}"
+        text += f" ({total}: {passed} passed, {missed} not checked)"
     missing = [f"{m.name} was not analysed: {m.reason}" for m in report.models if not m.analysed]
     return "\n".join([text, *missing])
