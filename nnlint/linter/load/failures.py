@@ -145,14 +145,15 @@ def missing_arguments(target: Target, names: tuple[str, ...]) -> Finding:
     """Return the finding for a model whose required arguments nobody gives."""
     call = "its function" if target.kind == "factory" else "its constructor"
     plural = "s" if len(names) > 1 else ""
-    flags = " ".join("--arg VALUE" for _ in names)
-    values = ", ".join("..." for _ in names)
+    flags = " ".join(f"--arg {name}=VALUE" for name in names)
+    values = ", ".join(f"{name} = ..." for name in names)
     return not_analysed(
         target,
         f"{call} needs the argument{plural} {', '.join(names)}",
         hint=(
             f"Give {'them' if plural else 'it'} with `{flags}`, or in pyproject.toml: "
-            f'[tool.nnlint.models."{target.location.path}:{target.name}"] args = [{values}]'
+            f'[tool.nnlint.models."{target.location.path}:{target.name}"] '
+            f"kwargs = {{ {values} }}"
         ),
         evidence={"missing": list(names)},
     )

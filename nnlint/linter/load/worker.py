@@ -90,9 +90,7 @@ def _prepare(job: Job) -> None:
 
 
 def _stream(descriptor: int) -> TextIO:
-    return open(
-        descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False
-    )
+    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _lift_memory_limit() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from nnlint.linter.findings import Finding, Report
-from nnlint.linter.load.pool import Pool
 
 NET = """
 class Net(nn.Module):
@@ -71,7 +70,9 @@ def test_what_ends_the_code_is_reported_where_it_stands(lint, statement, message
     if stage == "import":
         text = f"{FILE}\n{statement}  # here\n"
     else:
-        text = FILE.replace("super().__init__()", f"super().__init__()\n        {statement}  # here")
+        text = FILE.replace(
+            "super().__init__()", f"super().__init__()\n        {statement}  # here"
+        )
     report = lint(text)
     finding = failed_at(report, text)
     doing = "importing the file" if stage == "import" else "building the model"
@@ -164,9 +165,7 @@ def test_an_endless_recursion_is_reported(lint):
     assert "RecursionError" in failed_at(lint(text), text).message
 
 
-@pytest.mark.parametrize(
-    "statement", ["torch.zeros(10**10)", "bytearray(10**10)", "[0] * 10**10"]
-)
+@pytest.mark.parametrize("statement", ["torch.zeros(10**10)", "bytearray(10**10)", "[0] * 10**10"])
 def test_a_memory_hog_is_stopped_at_the_limit(lint, statement):
     text = FILE.replace("super().__init__()", f"super().__init__()\n        {statement}  # here")
     finding = failed_at(lint(text, memory_bytes=1 << 30), text)
@@ -250,8 +249,6 @@ def test_closing_the_pool_ends_what_runs(tmp_path, monkeypatch):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     _wait_until(lambda: not _alive(int(file.read_text())))
-
-
 
 
 def _alive(pid: int) -> bool:

@@ -59,7 +59,9 @@ def test_the_main_guard_is_not_run(lint):
     assert_clean(lint(f"{FILE}\nif __name__ == '__main__':\n    raise SystemExit\n"))
 
 
-@pytest.mark.parametrize("name", ["my-model.py", "01_net.py", "net.v2.py", "größe.py", "__main__.py"])
+@pytest.mark.parametrize(
+    "name", ["my-model.py", "01_net.py", "net.v2.py", "größe.py", "__main__.py"]
+)
 def test_odd_file_names(lint, name):
     assert_clean(lint({name: FILE}))
 
@@ -150,7 +152,8 @@ def test_nothing_is_written_next_to_the_file(lint, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["helper.py", "net.py"]
 
 
-def test_the_text_counts_and_not_the_disk(lint, tmp_path, pool):
+@pytest.mark.usefixtures("lint")
+def test_the_text_counts_and_not_the_disk(tmp_path, pool):
     (tmp_path / "net.py").write_text("raise SystemExit")
     (tmp_path / "sibling.py").write_text("")
     text = f"{FILE}\nimport sibling\nimport inspect\nassert 'sibling' in inspect.getsource(sys.modules[__name__])\n"
@@ -160,7 +163,8 @@ def test_the_text_counts_and_not_the_disk(lint, tmp_path, pool):
     assert_clean(report)
 
 
-def test_standard_input_without_a_name(lint, pool):
+@pytest.mark.usefixtures("lint")
+def test_standard_input_without_a_name(pool):
     report = lint_paths(["-"], LintSettings(), rules=[], stdin_text=FILE, pool=pool)
     assert_clean(report)
     assert report.models[0].path == "<stdin>"
