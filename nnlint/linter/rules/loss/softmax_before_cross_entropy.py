@@ -1,0 +1,132 @@
+"""softmax-before-cross-entropy: probabilities go into a loss that expects logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nnlint.linter.findings import Finding, Severity
+from nnlint.linter.graph import ModelGraph, Node
+from nnlint.linter.operators.loss import CROSS_ENTROPY
+from nnlint.linter.rules.base import Category, NotChecked, Rule
+from nnlint.linter.rules.loss.origins import SOFTMAXES, Origins
+from nnlint.linter.rules.loss.predictions import (
+    class_count,
+    hidden_behind_unknown,
+    loss_place,
+    lowest_loss,
+    predictions,
+    title,
+    unknown_operation,
+    without_loss,
+)
+
+
+class SoftmaxBeforeCrossEntropy(Rule):
+    """A softmax reaches a cross-entropy, which applies log-softmax itself.
+
+    ## What it does
+    Reports a softmax whose output is the prediction of `nn.CrossEntropyLoss` or
+    `F.cross_entropy` in training code.
+
+    ## Why is this bad?
+    The loss takes the softmax of probabilities. These lie between 0 and 1, so the second softmax
+    can never be sure of a class: with 10 classes the loss does not fall below 1.46 however good
+    the model is, and the gradient is scaled down by a second softmax's derivative. Training runs,
+    slowly, and stops short. Nothing raises.
+
+    ## Example
+    ```python
+    import torch
+    from torch import nn
+
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = nn.Linear(784, 64)
+            self.head = nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.hidden(x))
+            return torch.softmax(self.head(x), dim=1)
+
+
+    def train(loader):
+        model, criterion = Net(), nn.CrossEntropyLoss()
+        for x, y in loader:
+            criterion(model(x), y).backward()
+    ```
+
+    ## Use instead
+    ```python
+    import torch
+    from torch import nn
+
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = nn.Linear(784, 64)
+            self.head = nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.hidden(x))
+            return self.head(x)
+
+
+    def train(loader):
+        model, criterion = Net(), nn.CrossEntropyLoss()
+        for x, y in loader:
+            criterion(model(x), y).backward()
+    ```
+
+    ## How it is decided
+    From the prediction of each cross-entropy that training runs, the graph is followed back
+    through reshapes, slices, casts, dropout, pooling and interpolation. The rule speaks when all
+    that is found there are softmaxes (softmin and Gumbel-softmax included). A softmax elsewhere,
+    e.g. in attention, in a second output, or behind `if not self.training`, is not on that way.
+    The bound is that of inputs in [0, 1]: log(1 + (C - 1) / e) for C classes.
+
+    ## Known limits
+    The loss must be called with the model's output in the same file or in forward, or be named
+    with --loss. A softmax that is multiplied or shifted before the loss is left alone.
+
+    ## References
+    https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
+    """
+
+    name = "softmax-before-cross-entropy"
+    code = "NNL101"
+    severity = Severity.ERROR
+    category = Category.LOSS
+    probe = "cannot-overfit"
+
+    def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:
+        """Yield the softmaxes that make the prediction of a cross-entropy."""
+        origins = Origins(resampled=True)
+        for loss, prediction in predictions(graph, frozenset({CROSS_ENTROPY})):
+            origin = origins.of(prediction)
+            if origin.ops <= SOFTMAXES:
+                for node in origin.nodes:
+                    yield self._found(graph, node, loss, class_count(prediction))
+            elif (unknown := hidden_behind_unknown(origins, origin, SOFTMAXES)) is not None:
+                yield unknown_operation(unknown)
+        yield from without_loss(graph, lambda output: bool(origins.of(output).ops & SOFTMAXES))
+
+    def _found(self, graph: ModelGraph, node: Node, loss: Node, classes: int | None) -> Finding:
+        help_text = "return the logits; apply softmax only where probabilities are read"
+        message = f"{title(node)} output goes into cross_entropy, which applies log-softmax itself"
+        evidence: dict[str, object] = {"loss": "cross_entropy"}
+        if classes is not None and classes > 1:
+            lowest = lowest_loss(classes)
+            evidence |= {"classes": classes, "lowest_loss": round(lowest, 4)}
+            message = message.replace("output", f"output ({classes} classes)", 1)
+            help_text += f". As it is, the loss cannot fall below {lowest:.2f}"
+        return self.finding(
+            graph,
+            node,
+            message,
+            help=help_text,
+            related=loss_place(graph, loss),
+            evidence=evidence,
+        )
