@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from nnlint.linter.operators.base import Family, Operator
+from nnlint.linter.operators.moving import GETITEM
 
 if TYPE_CHECKING:
     import torch
@@ -235,7 +236,16 @@ def sources(node: Node, through: frozenset[Family] = TRANSPARENT) -> list[Node]:
 
 def data_inputs(node: Node) -> tuple[Node, ...]:
     """Return the inputs that carry values (not sizes): nodes without a plain Python value."""
-    return tuple(i for i in node.inputs if i.value is None and i.kind != "param")
+    return tuple(
+        i for i in node.inputs if i.value is None and i.kind != "param" and not _is_size(i)
+    )
+
+
+def _is_size(node: Node) -> bool:
+    """Tell a size whose number is unknown: x.size(0), x.shape, x.shape[0]."""
+    if node.family(Family.PYTHON):
+        return True
+    return node.op is GETITEM and bool(node.inputs) and node.inputs[0].family(Family.PYTHON)
 
 
 def consumers(node: Node, through: frozenset[Family] = TRANSPARENT) -> list[Node]:

@@ -139,13 +139,12 @@ class Tracer(torch.fx.Tracer):
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> torch.fx.Node:
         """Create the node and note where in the user's code that happens."""
         node = super().create_node(kind, target, *args, **kwargs)
-        parent = self._stack[-2 if kind == "call_module" else -1 :][:1]
-        inside = isinstance(parent[0][1], torch.nn.Sequential) if parent else False
+        parent = self._stack[-2][1] if len(self._stack) > 1 else self.root
         self.marks[node] = Mark(
             call=self.code.site(sys._getframe(1)),  # noqa: SLF001 - the documented way to a frame
             path=self._stack[-1][0] if self._stack else "",
             grad=torch.is_grad_enabled(),
-            in_container=inside and kind == "call_module",
+            in_container=kind == "call_module" and isinstance(parent, torch.nn.Sequential),
         )
         return node
 
