@@ -16,7 +16,7 @@ from nnlint.linter.discover.targets import Target
 from nnlint.linter.findings import Finding, Report
 from nnlint.linter.load import failures
 from nnlint.linter.load.driver import FileResult, lint_targets
-from nnlint.linter.load.files import File, find_files, read_text
+from nnlint.linter.load.files import File, find_files, read_text, readable
 from nnlint.linter.load.pool import Pool
 from nnlint.linter.load.targets import choose
 from nnlint.linter.rules.base import Category, Rule
@@ -198,6 +198,7 @@ class _Run:
                 raise UsageError(f"{file.path} cannot be read: {error.strerror}") from error
             return FileResult(file.path, text)
         except SyntaxError as error:
+            text = text or readable(file.path)
             return FileResult(file.path, text, [failures.syntax_error(error, file.path, text)])
         except (ValueError, RecursionError, MemoryError) as error:
             unparsable = SyntaxError(failures.describe(error))

@@ -13,6 +13,7 @@ from nnlint.errors import UsageError
 
 STDIN = "-"
 
+_SHOWN = 100_000
 _SKIPPED = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages"})
 
 
@@ -72,6 +73,14 @@ def read_text(path: str) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise SyntaxError(f"it is not encoded as {error.encoding}", (path, line, 1, None)) from None
+
+
+def readable(path: str) -> str:
+    """Return what can be shown of a file that is not proper source text."""
+    try:
+        return Path(path).read_bytes()[:_SHOWN].decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _expand(path: str, stdin_text: str | None, stdin_filename: str) -> Iterator[File]:
