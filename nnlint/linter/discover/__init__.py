@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from nnlint.linter.discover.classes import collect, functions
 from nnlint.linter.discover.flow import Interpreter
 from nnlint.linter.discover.names import Names
@@ -11,6 +13,8 @@ from nnlint.linter.discover.targets import UNKNOWN, OutputUse, Step, Target
 
 __all__ = ["UNKNOWN", "OutputUse", "Source", "Step", "Target", "discover"]
 
+_LAYER = re.compile(r"\bnn\b|Sequential|Linear|Conv|LSTM|GRU|RNN")
+
 
 def discover(source: Source) -> tuple[Target, ...]:
     """Return the models of a file, each with the places in the file where its output ends."""
@@ -19,6 +23,8 @@ def discover(source: Source) -> tuple[Target, ...]:
         return ()
     names = Names.of(source.tree)
     classes = collect(source, names)
+    if not any(info.module for info in classes.values()) and not _LAYER.search(source.text):
+        return ()
     run = Interpreter(source, names, classes, functions(source))
     run.run()
     return Selection(source, run).targets()

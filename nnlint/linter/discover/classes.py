@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nnlint.linter.discover import sinks
-from nnlint.linter.discover.names import Names, on_import
+from nnlint.linter.discover.names import Names, chain, on_import
 from nnlint.linter.discover.source import Source
 from nnlint.linter.findings import Location
 
@@ -84,8 +84,8 @@ def mentions(root: ast.AST) -> frozenset[str]:
             called = node.func
             if isinstance(called, ast.Name) and called.id in _NOT_BUILDING:
                 continue
-            if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
-                found.add(called.value.id)
+            if isinstance(called, ast.Attribute):
+                found.update(chain(called)[:1])
             stack.extend(_children(node))
         else:
             stack.extend(_children(node))

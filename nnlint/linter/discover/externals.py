@@ -30,6 +30,7 @@ from nnlint.linter.discover.values import (
 _MAX_UNROLL = 4
 _IDENTITY = frozenset(("torch.autograd.Variable", "torch.as_tensor", "typing.cast"))
 _COPIES = frozenset(("copy.deepcopy", "copy.copy"))
+_TENSOR = ("torch.", "numpy.")
 _TRAINING = ("torch.utils.data.DataLoader", "datasets.load_dataset", "torchvision.datasets.")
 
 
@@ -73,10 +74,8 @@ class Externals(Calls):
         received = outputs_in(values)
         if received is None:
             self.run_callbacks(arguments)
-            base = next((value for value in values if isinstance(value, Opaque)), NOTHING)
-            if not dotted.startswith("torch."):
-                base = Opaque(base.ops)
-            return base.then(dotted)
+            first = values[0] if values and dotted.startswith(_TENSOR) else NOTHING
+            return (first if isinstance(first, Opaque) else NOTHING).then(dotted)
         at = next((at for at, value in enumerate(values) if outputs_in((value,))), 0)
         count = len(arguments.positional)
         rest = arguments

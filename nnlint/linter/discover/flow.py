@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from nnlint.linter.discover.classes import ClassInfo, FunctionDef, required_parameters
+from nnlint.linter.discover.classes import ClassInfo, FunctionDef, mentions, required_parameters
 from nnlint.linter.discover.names import Names
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.statements import Statements
@@ -19,7 +19,7 @@ from nnlint.linter.discover.values import (
 )
 
 _BUDGET = 20_000
-_BUDGET_PER_NODE = 6
+_BUDGET_PER_NODE = 3
 _ROOT_BUDGET = 2_000
 _EVALUATION = frozenset(("validation_step", "test_step", "predict_step"))
 _NO_FACTORY = ("main", "train", "test", "fit", "run", "eval")
@@ -40,8 +40,7 @@ class Interpreter(Statements):
         classes: dict[str, ClassInfo],
         functions: dict[str, FunctionDef],
     ) -> None:
-        size = sum(1 for _ in ast.walk(source.tree))
-        super().__init__(source, names, classes, _BUDGET + _BUDGET_PER_NODE * size)
+        super().__init__(source, names, classes, _BUDGET + _BUDGET_PER_NODE * names.size)
         self.functions = functions
         self.factories: dict[str, tuple[Made, ...]] = {}
         self.loss_parameters: dict[str, frozenset[str]] = {}
@@ -51,20 +50,48 @@ class Interpreter(Statements):
         self.importing = True
         self.execute(self.source.tree.body)
         self.importing = False
+        builders = {
+            name
+            for name, dotted in self.names.bindings.items()
+            if dotted in ("torch", "torch.nn", "torch.nn.Sequential")
+        }
+        building = self._relevant(builders)
         for name, node in self.functions.items():
-            self._try_factory(name, node)
+            if name in building:
+                self._try_factory(name, node)
         for info in self.classes.values():
             if info.module and not info.criterion_like:
                 self._run_model_methods(info)
-        for info in self.classes.values():
-            if not info.module:
+        relevant = self._relevant(set())
+        for name, info in self.classes.items():
+            if not info.module and name in relevant:
                 self._run_methods(info)
-        for node in self.functions.values():
-            if node not in self.visited:
+        for name, node in self.functions.items():
+            if node not in self.visited and name in relevant:
                 self._root(Function(node, (0,)))
         for info in self.classes.values():
             if info.module:
                 self._study_forward(info)
+
+    def _relevant(self, also: set[str]) -> set[str]:
+        """Return the classes and functions that can get hold of a model by themselves."""
+        relevant = also | {name for name, info in self.classes.items() if info.module}
+        relevant |= self.globals.keys()
+        relevant |= {made.info.name for made in self.made if made.info is not None}
+        readers: dict[str, list[str]] = {}
+        for name, info in self.classes.items():
+            for mentioned in info.mentions | _annotations(info.node):
+                readers.setdefault(mentioned, []).append(name)
+        for name, node in self.functions.items():
+            for mentioned in mentions(node) | _annotations(node):
+                readers.setdefault(mentioned, []).append(name)
+        stack = list(relevant)
+        while stack:
+            for reader in readers.pop(stack.pop(), ()):
+                if reader not in relevant:
+                    relevant.add(reader)
+                    stack.append(reader)
+        return relevant
 
     def _refill(self) -> None:
         self.budget = max(self.budget, _ROOT_BUDGET)
@@ -161,6 +188,21 @@ class Interpreter(Statements):
 
 def _dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
+
+
+def _annotations(node: ast.ClassDef | FunctionDef) -> frozenset[str]:
+    """Return the names, and quoted names, that parameters are annotated with."""
+    methods = node.body if isinstance(node, ast.ClassDef) else [node]
+    found: set[str] = set()
+    for method in methods:
+        if isinstance(method, FunctionDef):
+            for arg in (*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs):
+                annotation = arg.annotation
+                if isinstance(annotation, ast.Name):
+                    found.add(annotation.id)
+                elif isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+                    found.add(annotation.value)
+    return frozenset(found)
 
 
 def _returns(node: FunctionDef) -> bool:

@@ -94,10 +94,12 @@ class Names:
     Attributes:
         bindings: Identifier to dotted name.
         stars: Modules imported by `from module import *`.
+        size: How many syntax nodes the file has.
     """
 
     bindings: dict[str, str] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
+    size: int = 0
 
     @classmethod
     def of(cls, tree: ast.Module) -> Names:
@@ -114,6 +116,7 @@ class Names:
                 if dotted_value and isinstance(node.targets[0], ast.Name):
                     names.bindings.setdefault(node.targets[0].id, dotted_value)
         for inner in ast.walk(tree):
+            names.size += 1
             if isinstance(inner, ast.Import | ast.ImportFrom):
                 for identifier, dotted in _imported(inner):
                     names.bindings.setdefault(identifier, canonical(dotted))

@@ -11,7 +11,6 @@ from nnlint.linter.discover.machine import Machine, Record
 from nnlint.linter.discover.targets import UNKNOWN, OutputUse, Step
 from nnlint.linter.discover.values import (
     Arguments,
-    Flow,
     Opaque,
     Output,
     Value,
@@ -131,16 +130,13 @@ class Recording(Machine):
     def record(self, value: Value, use: OutputUse) -> None:
         """Record that the flows of a value end in a sink."""
         flows = [flow for one in options(value) if isinstance(one, Output) for flow in one.flows]
-        ways: dict[int, set[tuple[tuple[str, str], ...]]] = {}
-        for flow in flows:
-            ways.setdefault(id(flow.made.root), set()).add(_way(flow))
         for flow in flows:
             ended = dataclasses.replace(
                 use,
                 steps=flow.steps,
                 training=flow.training and not self.no_grad,
                 through=flow.through,
-                certain=not self.doubt and len(ways[id(flow.made.root)]) == 1,
+                certain=flow.certain and not self.doubt,
             )
             self.records.append(Record(flow.made, ended))
 
@@ -155,7 +151,3 @@ class Recording(Machine):
             return True
         dimension = arguments.literals()[0][0]
         return isinstance(dimension, int) and not is_none(arguments.positional[0])
-
-
-def _way(flow: Flow) -> tuple[tuple[str, str], ...]:
-    return tuple((step.kind, step.name) for step in flow.steps)

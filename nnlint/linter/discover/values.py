@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -176,12 +177,18 @@ class Made(Value):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The way of one model's output so far."""
+    """The way of one model's output so far; uncertain where another way was possible."""
 
     made: Made
     through: Location
     steps: tuple[Step, ...] = ()
     training: bool = True
+    certain: bool = True
+
+    @property
+    def way(self) -> tuple[tuple[str, str], ...]:
+        """What happened, without where."""
+        return tuple((step.kind, step.name) for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,7 +200,7 @@ class Output(Value):
     def then(self, step: Step) -> Value:
         """Return it after one more step; lost when the way gets too long."""
         flows = tuple(
-            Flow(flow.made, flow.through, (*flow.steps, step), flow.training)
+            dataclasses.replace(flow, steps=(*flow.steps, step))
             for flow in self.flows
             if len(flow.steps) < _MAX_STEPS
         )
@@ -261,14 +268,28 @@ def _same(left: Value, right: Value) -> bool:
     return False
 
 
+def _alternatives(left: Output, right: Output) -> Output:
+    """Join two outputs of which only one is there: where they differ, neither is certain."""
+    shared = [flow for flow in right.flows if any(flow is known for known in left.flows)]
+    flows = list(shared)
+    for side, other in ((left, right), (right, left)):
+        ways = {(id(flow.made.root), flow.way) for flow in other.flows}
+        roots = {number for number, _ in ways}
+        for flow in side.flows:
+            if any(flow is known for known in shared):
+                continue
+            number = id(flow.made.root)
+            certain = flow.certain and (number not in roots or (number, flow.way) in ways)
+            flows.append(dataclasses.replace(flow, certain=certain))
+    return Output(tuple(flows[:MAX_OPTIONS]))
+
+
 def join(left: Value, right: Value, depth: int = 0) -> Value:
     """Return what may be either of two values."""
     if _same(left, right):
         return left
     if isinstance(left, Output) and isinstance(right, Output):
-        flows = list(left.flows)
-        flows += [flow for flow in right.flows if all(flow is not known for known in flows)]
-        return Output(tuple(flows[:MAX_OPTIONS]))
+        return _alternatives(left, right)
     if isinstance(left, Output) and isinstance(right, Opaque | Constant):
         return left
     if isinstance(right, Output) and isinstance(left, Opaque | Constant):
@@ -283,7 +304,13 @@ def join(left: Value, right: Value, depth: int = 0) -> Value:
         return Sequence(tuple(join(one, other, depth + 1) for one, other in pairs))
     merged = list(options(left))
     for option in options(right):
-        if not any(_same(option, known) for known in merged):
+        if any(_same(option, known) for known in merged):
+            continue
+        at = next((at for at, known in enumerate(merged) if isinstance(known, Output)), None)
+        known_output = merged[at] if at is not None else None
+        if at is not None and isinstance(known_output, Output) and isinstance(option, Output):
+            merged[at] = _alternatives(known_output, option)
+        else:
             merged.append(option)
     if len(merged) == 1:
         return merged[0]
