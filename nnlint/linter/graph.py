@@ -139,7 +139,7 @@ class Node:
 _MISSING: Any = object()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class ModelGraph:
     """A model's operations in execution order, with everything that a rule may ask.
 
@@ -263,3 +263,20 @@ def consumers(node: Node, through: frozenset[Family] = TRANSPARENT) -> list[Node
         else:
             found.append(current)
     return found
+
+
+def in_place(node: Node) -> bool:
+    """Tell whether an operation overwrites its first input with its result."""
+    if node.kind != "op":
+        return False
+    if node.args.get("inplace") is True or getattr(node.module, "inplace", False) is True:
+        return True
+    schema = getattr(node.target, "_schema", None)
+    name = schema.name if schema is not None else getattr(node.target, "__name__", node.target)
+    if not isinstance(name, str):
+        return False
+    return name in _ASSIGNING or (name.endswith("_") and not name.endswith("__"))
+
+
+# What `x += y` and its relatives call.
+_ASSIGNING = frozenset({"iadd", "isub", "imul", "itruediv", "ifloordiv", "ipow", "imatmul"})
