@@ -123,7 +123,9 @@ class Node:
         """Return the tensor of a parameter argument ("weight", "bias"), however it is passed."""
         found = self.arg(name)
         if isinstance(found, Node):
-            return found.tensor
+            found = found.tensor
+        if hasattr(found, "materialize"):  # a lazy layer's parameter has no shape yet
+            return None
         return found if hasattr(found, "requires_grad") else None
 
     def parameter_path(self, name: str) -> str:

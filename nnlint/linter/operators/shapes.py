@@ -68,6 +68,8 @@ class Call:
         found = self.get(name)
         if isinstance(found, Tensor):
             return found
+        if hasattr(found, "materialize"):  # a lazy layer's parameter has no shape yet
+            return Tensor()
         shape = getattr(found, "shape", None)
         if shape is not None and hasattr(found, "is_floating_point"):
             return Tensor(tuple(shape), "float" if found.is_floating_point() else "int")
