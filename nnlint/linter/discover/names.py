@@ -22,8 +22,9 @@ def canonical(dotted: str) -> str:
     """Return the public name of what `dotted` names in one of torch's inner modules."""
     if dotted in _CANONICAL:
         return _CANONICAL[dotted]
-    if dotted.startswith("torch.nn.modules."):
-        return "torch.nn." + dotted.rpartition(".")[2]
+    last = dotted.rpartition(".")[2]
+    if dotted.startswith("torch.nn.modules.") and not last.islower():
+        return f"torch.nn.{last}"
     return dotted
 
 

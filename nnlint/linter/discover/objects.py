@@ -90,6 +90,7 @@ _NO_TENSOR = frozenset(
     ]
 )
 _TRAINS = frozenset(("backward", "step", "manual_backward", "fit"))
+_PROPERTIES = ("property", "cached_property")
 _WRAPS = frozenset(("prepare", "prepare_model", "setup", "setup_module", "initialize"))
 
 
@@ -190,7 +191,7 @@ class Objects(Recording):
             found = info.method(name)
             if found is not None and name not in ("forward", "__call__"):
                 owner, method = found
-                if _decorated(method, "property", "cached_property"):
+                if _decorated(method, *_PROPERTIES):
                     return self.inline_method(found, made, Arguments())
                 function = Function(method, (0,), owner)
                 return function if _decorated(method, "staticmethod") else Bound(function, made)
@@ -272,7 +273,8 @@ class Objects(Recording):
             return self.invoke(made, arguments, node)
         if name in _TOUCH or "init" in name:
             made.root.touched = True
-        if info is not None and (found := info.method(name)):
+        found = info.method(name) if info is not None else None
+        if found is not None and not _decorated(found[1], *_PROPERTIES):
             return self.inline_method(found, made, arguments)
         value = self.stored(made, name)
         if value is not None:

@@ -131,11 +131,15 @@ def test_a_sequential_that_a_model_uses_is_no_instance(found):
         "def make():\n    return Sized(10)\n",
         "def make(width=10):\n    model = Sized(width)\n    model.eval()\n    return model\n",
         "def make(*args, **kwargs):\n    return Sized(10, **kwargs)\n",
-        "def make(pretrained=False):\n    m = Sized(10)\n    if pretrained:\n"
-        "        m.load_state_dict(torch.load('x'))\n    return m\n",
+        (
+            "def make(pretrained=False):\n    m = Sized(10)\n    if pretrained:\n"
+            "        m.load_state_dict(torch.load('x'))\n    return m\n"
+        ),
         "def _make(width):\n    net = Sized(width)\n    return net\ndef make():\n    return _make(3)\n",
-        "@register_model()\n@handle_legacy_interface(weights=('a', None))\n"
-        "def make(*, weights=None):\n    return Sized(4)\n",
+        (
+            "@register_model()\n@handle_legacy_interface(weights=('a', None))\n"
+            "def make(*, weights=None):\n    return Sized(4)\n"
+        ),
         "def make():\n    build = partial(Sized, 4)\n    return build()\n",
         "def make(big=False):\n    return Sized(10) if big else Sized(5)\n",
     ],
@@ -164,8 +168,10 @@ def test_the_location_of_a_factory_is_its_name(found):
         "def make():\n    return nn.ReLU()\n",
         "def make():\n    return unknown()\n",
         "def train():\n    return Sized(3)\n",
-        "def make():\n    m = Sized(3)\n    loss = F.cross_entropy(m(x), y)\n    loss.backward()\n"
-        "    return m\n",
+        (
+            "def make():\n    m = Sized(3)\n    loss = F.cross_entropy(m(x), y)\n    loss.backward()\n"
+            "    return m\n"
+        ),
         "def make(n=1):\n    return make(n)\n",
     ],
 )
