@@ -12,7 +12,13 @@ from nnlint.linter.findings import Check, Finding, Location, ModelReport, Outcom
 from nnlint.linter.graph import ModelGraph, Node
 from nnlint.linter.rules.base import NotChecked, Rule, ToolRule, rule_by_key
 from nnlint.linter.trace import stitch
-from nnlint.linter.trace.capture import Captured, ForwardError, NotTraceable, capture
+from nnlint.linter.trace.capture import (
+    Captured,
+    ForwardError,
+    NotTraceableError,
+    Subject,
+    capture,
+)
 from nnlint.linter.trace.positions import UserCode
 
 if TYPE_CHECKING:
@@ -66,17 +72,28 @@ def analyse(
     loss = loss if loss is not None else settings.loss
     try:
         graph = model_graph(
-            model, target=target, source=source, settings=settings, code=code, built_at=built_at, loss=loss
+            model,
+            target=target,
+            source=source,
+            settings=settings,
+            code=code,
+            built_at=built_at,
+            loss=loss,
         )
     except ForwardError as error:
         reason = f"forward raises {error}"
         related = tuple(Related(place, "raised from here") for place in error.related)
-        finding = _tool_finding("NNL001", reason, error.location or target.location, target, related)
+        finding = _tool_finding(
+            "NNL001", reason, error.location or target.location, target, related=related
+        )
         return ModelResult(replace(report, analysed=False, reason=reason), (finding,), ())
-    except NotTraceable as error:
+    except NotTraceableError as error:
         reason = f"the graph cannot be traced: {error}"
         finding = _tool_finding(
-            "NNL003", reason, error.location or target.location, target,
+            "NNL003",
+            reason,
+            error.location or target.location,
+            target,
             help="give example inputs, e.g. --input 2x3x224x224",
         )
         return ModelResult(replace(report, analysed=False, reason=reason), (finding,), ())
@@ -98,7 +115,7 @@ def model_graph(
 
     Raises:
         ForwardError: Forward fails for certain.
-        NotTraceable: No way of capture works.
+        NotTraceableError: No way of capture works.
     """
     known = False
 
@@ -110,9 +127,7 @@ def model_graph(
             known = stitch.stitch(nodes, target.uses)
 
     def take() -> Captured:
-        return capture(
-            model, code, built_at, specs=settings.inputs, passed=target.passed, stitch=add_loss
-        )
+        return capture(Subject(model, code, built_at, settings.inputs, target.passed, add_loss))
 
     def build(captured: Captured) -> ModelGraph:
         graph = ModelGraph(
@@ -137,7 +152,7 @@ def model_graph(
         model.eval()
         try:
             return build(take())
-        except (ForwardError, NotTraceable):
+        except (ForwardError, NotTraceableError):
             return None
         finally:
             for module, mode in modes.items():
@@ -162,7 +177,9 @@ def run_rules(
         except Exception as error:  # noqa: BLE001 - one of the two places: a rule may have any defect
             _log.debug("rule %s crashed", rule.name, exc_info=True)
             findings.append(_crashed(rule, graph, error))
-            checks.append(Check(rule.name, rule.code, graph.name, Outcome.NOT_CHECKED, "the rule crashed"))
+            checks.append(
+                Check(rule.name, rule.code, graph.name, Outcome.NOT_CHECKED, "the rule crashed")
+            )
             continue
         found = [r for r in results if isinstance(r, Finding)]
         declined = [r.reason for r in results if isinstance(r, NotChecked)]
@@ -177,7 +194,13 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
     """Join findings of one rule at one place (a loop, a shared layer) into one with all modules."""
     merged: dict[tuple[Any, ...], Finding] = {}
     for finding in findings:
-        key = (finding.code, finding.location.path, finding.location.line, finding.location.column, finding.severity)
+        key = (
+            finding.code,
+            finding.location.path,
+            finding.location.line,
+            finding.location.column,
+            finding.severity,
+        )
         first = merged.get(key)
         if first is None:
             merged[key] = finding
@@ -189,10 +212,18 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _tool_finding(
-    code: str, message: str, at: Location, target: Target, related: tuple[Related, ...] = (), help: str = ""  # noqa: A002
+    code: str,
+    message: str,
+    at: Location,
+    target: Target,
+    *,
+    related: tuple[Related, ...] = (),
+    help: str = "",  # noqa: A002 - the word that the report uses
 ) -> Finding:
     rule = rule_by_key()[code]
-    return Finding(rule.name, rule.code, rule.severity, message, at, help, target.name, related=related)
+    return Finding(
+        rule.name, rule.code, rule.severity, message, at, help, target.name, related=related
+    )
 
 
 def _crashed(rule: type[Rule], graph: ModelGraph, error: Exception) -> Finding:

@@ -39,7 +39,7 @@ class Family(enum.StrEnum):
     COMPARE = "compare"
     CREATION = "creation"
     LOSS = "loss"
-    PASS = "pass"  # identity for values: clone, contiguous, casts, device moves
+    PASS = "identity"  # noqa: S105 - no password; identity for values: clone, contiguous, casts, device moves
     STOP = "stop"  # cuts the gradient: detach, .data, item, argmax
     PYTHON = "python"  # plain Python on sizes and containers
 
@@ -223,7 +223,9 @@ def bind(params: tuple[str, ...], args: Sequence[Any], kwargs: Mapping[str, Any]
         alias = _KEYWORDS.get(name, name)
         known = alias in params or f"*{alias}" in params
         bound[alias if known else name] = value
-    return {name: value for name, value in bound.items() if not (value == () and f"*{name}" in params)}
+    return {
+        name: value for name, value in bound.items() if not (value == () and f"*{name}" in params)
+    }
 
 
 def resolve(dotted: str) -> Any:

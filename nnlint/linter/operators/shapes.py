@@ -7,7 +7,6 @@ where it cannot tell, and raises `ShapeError` only where torch would certainly r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -89,10 +88,10 @@ def as_ints(value: Any) -> Sizes | None:
         return None
     if isinstance(value, int):
         return (value,)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        if all(isinstance(v, int) and not isinstance(v, bool) for v in value):
-            return tuple(value)
-    return None
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return None
+    whole = all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+    return tuple(value) if whole else None
 
 
 def axis(dim: Any, rank: int) -> int | None:
@@ -120,7 +119,11 @@ def broadcast_shapes(*shapes: Sizes) -> Sizes:
             if size != 1:
                 if result[i] not in (1, size):
                     a, b = shapes[0], shapes[-1]
-                    raise ShapeError(f"shapes {list(a)} and {list(b)} do not broadcast", got=a, expected=f"{list(b)}")
+                    raise ShapeError(
+                        f"shapes {list(a)} and {list(b)} do not broadcast",
+                        got=a,
+                        expected=f"{list(b)}",
+                    )
                 result[i] = size
     return tuple(result)
 
@@ -153,7 +156,9 @@ def broadcast(call: Call) -> Any:
     shape = broadcast_shapes(*(t.shape for t in tensors if t.shape is not None))
     kinds = {t.kind for t in tensors}
     scalars = any(isinstance(v, float) for v in call.args.values())
-    kind: Kind | None = "float" if "float" in kinds or scalars else ("int" if "int" in kinds else tensors[0].kind)
+    kind: Kind | None = (
+        "float" if "float" in kinds or scalars else ("int" if "int" in kinds else tensors[0].kind)
+    )
     return Tensor(shape, kind)
 
 
@@ -196,7 +201,8 @@ def linear(call: Call) -> Any:
     return Tensor((*shape[:-1], weight[0]), "float")
 
 
-def _tuple(value: Any, rank: int, default: int) -> Sizes | None:
+def per_dimension(value: Any, rank: int, default: int) -> Sizes | None:
+    """Return a setting such as a stride for each of `rank` dimensions."""
     if value is None:
         return (default,) * rank
     found = as_ints(value)
@@ -205,50 +211,50 @@ def _tuple(value: Any, rank: int, default: int) -> Sizes | None:
     return found * rank if len(found) == 1 else found
 
 
-def _spatial_rank(call: Call, weight: Sizes | None) -> int | None:
+def _spatial_rank(weight: Sizes | None) -> int | None:
     return None if weight is None else len(weight) - 2
 
 
 def conv(call: Call) -> Any:
     """(N, C_in, *) with weight (C_out, C_in / groups, *) -> (N, C_out, *)."""
     shape, weight = call.shape(), call.shape("weight")
-    rank = _spatial_rank(call, weight)
+    rank = _spatial_rank(weight)
     if shape is None or weight is None or rank is None or rank < 1:
         return Tensor(None, "float")
-    _check_rank(shape, rank)
+    check_rank(shape, rank)
     groups = call.get("groups", 1)
     if not isinstance(groups, int):
         return Tensor(None, "float")
     channels = weight[1] * groups
     _check_channels(shape, rank, channels)
-    stride = _tuple(call.get("stride"), rank, 1)
-    dilation = _tuple(call.get("dilation"), rank, 1)
+    stride = per_dimension(call.get("stride"), rank, 1)
+    dilation = per_dimension(call.get("dilation"), rank, 1)
     padding = call.get("padding")
     lead = (*shape[: len(shape) - rank - 1], weight[0])
     if isinstance(padding, str):
         if padding == "same":
             return Tensor((*lead, *shape[-rank:]), "float")
         padding = 0
-    pad = _tuple(padding, rank, 0)
+    pad = per_dimension(padding, rank, 0)
     if stride is None or dilation is None or pad is None:
         return Tensor(None, "float")
     space = tuple(
         (size + 2 * p - d * (k - 1) - 1) // s + 1
         for size, p, d, k, s in zip(shape[-rank:], pad, dilation, weight[2:], stride, strict=True)
     )
-    return Tensor((*lead, *_positive(space, shape)), "float")
+    return Tensor((*lead, *positive(space, shape)), "float")
 
 
 def conv_transpose(call: Call) -> Any:
     """(N, C_in, *) with weight (C_in, C_out / groups, *) -> (N, C_out, *)."""
     shape, weight = call.shape(), call.shape("weight")
-    rank = _spatial_rank(call, weight)
+    rank = _spatial_rank(weight)
     if shape is None or weight is None or rank is None or rank < 1:
         return Tensor(None, "float")
-    _check_rank(shape, rank)
+    check_rank(shape, rank)
     _check_channels(shape, rank, weight[0])
     parts = [
-        _tuple(call.get(name), rank, default)
+        per_dimension(call.get(name), rank, default)
         for name, default in (("stride", 1), ("padding", 0), ("output_padding", 0), ("dilation", 1))
     ]
     groups = call.get("groups", 1)
@@ -262,10 +268,11 @@ def conv_transpose(call: Call) -> Any:
         )
     )
     lead = (*shape[: len(shape) - rank - 1], weight[1] * groups)
-    return Tensor((*lead, *_positive(space, shape)), "float")
+    return Tensor((*lead, *positive(space, shape)), "float")
 
 
-def _check_rank(shape: Sizes, rank: int) -> None:
+def check_rank(shape: Sizes, rank: int) -> None:
+    """Raise ShapeError where an input has not the dimensions that a layer takes."""
     if len(shape) not in (rank + 1, rank + 2):
         raise ShapeError(
             f"the input has {len(shape)} dimensions, a {rank}d layer takes {rank + 2} (or {rank + 1} unbatched)",
@@ -284,7 +291,8 @@ def _check_channels(shape: Sizes, rank: int, channels: int) -> None:
         )
 
 
-def _positive(space: Sizes, shape: Sizes) -> Sizes:
+def positive(space: Sizes, shape: Sizes) -> Sizes:
+    """Return output sizes; raises ShapeError where one of them is not positive."""
     if any(size < 1 for size in space):
         raise ShapeError(
             f"the input of shape {list(shape)} is too small: the output size would be {list(space)}",
@@ -324,7 +332,11 @@ def einsum(call: Call) -> Any:
     equation, operands = call.get("equation"), call.get("operands")
     if not isinstance(equation, str) or "." in equation or "->" not in equation:
         return Tensor(None, "float")
-    if isinstance(operands, (list, tuple)) and len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+    if (
+        isinstance(operands, (list, tuple))
+        and len(operands) == 1
+        and isinstance(operands[0], (list, tuple))
+    ):
         operands = operands[0]
     left, _, right = equation.replace(" ", "").partition("->")
     if not isinstance(operands, (list, tuple)):
@@ -334,11 +346,18 @@ def einsum(call: Call) -> Any:
         return Tensor(None, "float")
     sizes: dict[str, int] = {}
     for term, operand in zip(terms, operands, strict=True):
-        if not isinstance(operand, Tensor) or operand.shape is None or len(operand.shape) != len(term):
+        if (
+            not isinstance(operand, Tensor)
+            or operand.shape is None
+            or len(operand.shape) != len(term)
+        ):
             return Tensor(None, "float")
         for letter, size in zip(term, operand.shape, strict=True):
             if sizes.setdefault(letter, size) != size and 1 not in (sizes[letter], size):
-                raise ShapeError(f"einsum {equation!r}: {letter} is {sizes[letter]} and {size}", got=operand.shape)
+                raise ShapeError(
+                    f"einsum {equation!r}: {letter} is {sizes[letter]} and {size}",
+                    got=operand.shape,
+                )
     return Tensor(tuple(sizes[letter] for letter in right), "float")
 
 
@@ -380,7 +399,10 @@ def recurrent(call: Call) -> Any:
     state = Tensor((module.num_layers * directions, *batch, hidden), "float")
     cell = Tensor((module.num_layers * directions, *batch, module.hidden_size), "float")
     output = Tensor((*shape[:-1], hidden * directions), "float")
-    return (output, (state, cell) if hasattr(module, "proj_size") and module.mode == "LSTM" else state)
+    return (
+        output,
+        (state, cell) if hasattr(module, "proj_size") and module.mode == "LSTM" else state,
+    )
 
 
 # --- normalisation ----------------------------------------------------------------------------
@@ -419,100 +441,3 @@ def layer_norm(call: Call) -> Any:
             expected=f"{list(normalized)} at the end",
         )
     return Tensor(shape, "float")
-
-
-# --- pooling and resizing ---------------------------------------------------------------------
-
-
-def pool(rank: int) -> ShapeRule:
-    """Return the rule of a pooling window over the last `rank` dimensions."""
-
-    def rule(call: Call) -> Any:
-        shape = call.shape()
-        kernel = _tuple(call.get("kernel_size"), rank, 1)
-        stride_value = call.get("stride")
-        stride = kernel if stride_value in (None, [], ()) else _tuple(stride_value, rank, 1)
-        padding = _tuple(call.get("padding"), rank, 0)
-        dilation = _tuple(call.get("dilation"), rank, 1)
-        if shape is None or not kernel or not stride or padding is None or not dilation:
-            return Tensor(None, "float")
-        _check_rank(shape, rank)
-        ceil = bool(call.get("ceil_mode"))
-        space = []
-        for size, k, s, p, d in zip(shape[-rank:], kernel, stride, padding, dilation, strict=True):
-            span = size + 2 * p - d * (k - 1) - 1
-            out = (-(-span // s) if ceil else span // s) + 1
-            if ceil and (out - 1) * s >= size + p:
-                out -= 1
-            space.append(out)
-        result = Tensor((*shape[:-rank], *_positive(tuple(space), shape)), "float")
-        return (result, Tensor(result.shape, "int")) if call.get("return_indices") else result
-
-    return rule
-
-
-def adaptive_pool(rank: int) -> ShapeRule:
-    """Return the rule of an adaptive pool to `output_size` over the last `rank` dimensions."""
-
-    def rule(call: Call) -> Any:
-        shape, size = call.shape(), call.get("output_size")
-        if isinstance(size, int):
-            size = (size,) * rank
-        if shape is None or not isinstance(size, (tuple, list)) or any(isinstance(s, (Unknown, Tensor)) for s in size):
-            return Tensor(None, "float")
-        _check_rank(shape, rank)
-        space = tuple(old if new is None else new for new, old in zip(size, shape[-rank:], strict=False))
-        result = Tensor((*shape[:-rank], *space), "float")
-        return (result, Tensor(result.shape, "int")) if call.get("return_indices") else result
-
-    return rule
-
-
-def interpolate(call: Call) -> Any:
-    """Scale the dimensions after the channels to `size` or by `scale_factor`."""
-    shape, size, scale = call.shape(), call.get("size"), call.get("scale_factor")
-    if shape is None or len(shape) < 3:
-        return Tensor(None, "float")
-    rank = len(shape) - 2
-    if (target := _tuple(size, rank, 1)) is not None and size is not None:
-        return Tensor((*shape[:2], *target), "float")
-    if isinstance(scale, (int, float)):
-        scale = (scale,) * rank
-    if size is None and isinstance(scale, (list, tuple)) and all(isinstance(s, (int, float)) for s in scale):
-        return Tensor((*shape[:2], *(math.floor(a * b) for a, b in zip(shape[2:], scale, strict=False))), "float")
-    return Tensor(None, "float")
-
-
-def pixel_shuffle(call: Call) -> Any:
-    """(*, C r^2, H, W) -> (*, C, H r, W r)."""
-    shape, factor = call.shape(), call.get("upscale_factor")
-    if shape is None or len(shape) < 3 or not isinstance(factor, int):
-        return Tensor(None, "float")
-    *lead, channels, height, width = shape
-    if channels % factor**2:
-        raise ShapeError(f"{channels} channels cannot be shuffled by {factor}", got=shape)
-    return Tensor((*lead, channels // factor**2, height * factor, width * factor), "float")
-
-
-def pad(call: Call) -> Any:
-    """Grow the last dimensions by (before, after) pairs, last dimension first."""
-    shape = call.shape()
-    amounts = as_ints(call.get("pad", call.get("padding")))
-    if shape is None or amounts is None:
-        return Tensor(None, call.tensor().kind)
-    if len(amounts) == 1 and call.module is not None:
-        amounts *= 2 * (len(shape) - 2)
-    result = list(shape)
-    for i in range(len(amounts) // 2):
-        if i < len(result):
-            result[-1 - i] += amounts[2 * i] + amounts[2 * i + 1]
-    return Tensor(tuple(result), call.tensor().kind)
-
-
-def glu(call: Call) -> Any:
-    """Halve one dimension."""
-    shape = call.shape()
-    place = None if shape is None else axis(call.get("dim", -1), len(shape))
-    if shape is None or place is None:
-        return Tensor(None, "float")
-    return Tensor((*shape[:place], shape[place] // 2, *shape[place + 1 :]), "float")

@@ -220,7 +220,9 @@ def split(call: Call) -> Any:
     if isinstance(size, int):
         sizes = tuple(min(size, total - i) for i in range(0, total, size))
     elif sum(sizes) != total:
-        raise ShapeError(f"cannot split {total} into {list(sizes)}", got=tensor.shape, expected=f"{sum(sizes)}")
+        raise ShapeError(
+            f"cannot split {total} into {list(sizes)}", got=tensor.shape, expected=f"{sum(sizes)}"
+        )
     shape = tensor.shape
     return tuple(Tensor((*shape[:place], s, *shape[place + 1 :]), tensor.kind) for s in sizes)
 
@@ -355,7 +357,10 @@ def extremum(call: Call) -> Any:
     if isinstance(other, Tensor):
         a, b = call.shape(), other.shape
         known = a is not None and b is not None
-        return Tensor(broadcast_shapes(a, b) if known and a is not None and b is not None else None, call.tensor().kind)
+        return Tensor(
+            broadcast_shapes(a, b) if known and a is not None and b is not None else None,
+            call.tensor().kind,
+        )
     values = reduce()(call)
     return values if other is None else (values, Tensor(values.shape, "int"))
 

@@ -26,7 +26,7 @@ from nnlint.linter.operators.shapes import Tensor
 from nnlint.linter.settings import InputSpec
 from nnlint.linter.trace import inputs as guess
 from nnlint.linter.trace import propagate
-from nnlint.linter.trace.concrete import sized_trace
+from nnlint.linter.trace.concrete import SizedTracer, sized_trace
 from nnlint.linter.trace.convert import BuiltAt, convert
 from nnlint.linter.trace.exported import export_nodes
 from nnlint.linter.trace.positions import UserCode
@@ -48,13 +48,15 @@ class ForwardError(Exception):
         related: Other places of the user's code that the error went through.
     """
 
-    def __init__(self, message: str, location: Location | None, related: Sequence[Location] = ()) -> None:
+    def __init__(
+        self, message: str, location: Location | None, related: Sequence[Location] = ()
+    ) -> None:
         super().__init__(message)
         self.location = location
         self.related = tuple(related)
 
 
-class NotTraceable(Exception):
+class NotTraceableError(Exception):
     """No way of capture works; the message says what stops it.
 
     Attributes:
@@ -67,6 +69,27 @@ class NotTraceable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """A model to capture, with all that is known of it.
+
+    Attributes:
+        model: The module; it is not changed.
+        code: Tells the user's frames.
+        built_at: Tells where a layer was built.
+        specs: The user's input shapes, None to infer them.
+        passed: Optional forward parameters that become inputs.
+        stitch: Appends the loss to freshly made nodes, before shapes are computed.
+    """
+
+    model: torch.nn.Module
+    code: UserCode
+    built_at: BuiltAt
+    specs: Sequence[InputSpec] | None = None
+    passed: frozenset[str] = frozenset()
+    stitch: Callable[[list[Node]], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
 class Captured:
     """A captured graph: nodes with shapes where inputs were found."""
 
@@ -74,43 +97,27 @@ class Captured:
     capture: Literal["fx", "export"]
     failure: ShapeFailure | None = None
     created: tuple[tuple[torch.nn.Module, Location | None], ...] = ()
-    shapes_known: bool = False
 
 
-def capture(
-    model: torch.nn.Module,
-    code: UserCode,
-    built_at: BuiltAt,
-    *,
-    specs: Sequence[InputSpec] | None = None,
-    passed: frozenset[str] = frozenset(),
-    stitch: Callable[[list[Node]], None] = lambda _: None,
-) -> Captured:
+def capture(subject: Subject) -> Captured:
     """Capture a model in the mode it is in.
-
-    Args:
-        model: The module; it is not changed.
-        code: Tells the user's frames.
-        built_at: Tells where a layer was built.
-        specs: The user's input shapes, None to infer them.
-        passed: Optional forward parameters that become inputs.
-        stitch: Appends the loss to freshly made nodes, before shapes are computed.
 
     Raises:
         ForwardError: Forward fails for certain.
-        NotTraceable: Nothing works.
+        NotTraceableError: Nothing works.
     """
-    passed |= frozenset(s.name for s in specs or () if s.name)
+    named = frozenset(spec.name for spec in subject.specs or () if spec.name)
+    subject = replace(subject, passed=subject.passed | named)
     try:
-        trace = symbolic_trace(model, code, passed=passed)
+        trace = symbolic_trace(subject.model, subject.code, passed=subject.passed)
     except Exception as error:  # noqa: BLE001 - the user's forward and fx may raise anything
-        if (certain := _certain(error, code)) and _confirmed(error, model, specs, passed):
+        if (certain := _certain(error, subject.code)) and _confirmed(error, subject):
             raise certain from None
-        return _with_inputs(model, code, built_at, specs, passed, stitch, error)
-    nodes = convert(trace, model, built_at)
-    stitch(nodes)
-    if specs is not None:
-        chosen: dict[str, Tensor] | None = guess.given(nodes, specs)
+        return _with_inputs(subject, error)
+    nodes = convert(trace, subject.model, subject.built_at)
+    subject.stitch(nodes)
+    if subject.specs is not None:
+        chosen: dict[str, Tensor] | None = guess.given(nodes, subject.specs)
         failure = None
     else:
         chosen, failure = guess.search(nodes)
@@ -120,78 +127,77 @@ def capture(
         batch = guess.batch_of(chosen)
         propagate.annotate(nodes, first, second, (batch, 3 * batch))
     if failure is not None:
-        sample = chosen or {n.name: next(guess.candidates(n)) for n in nodes if n.kind == "input" and n.users}
-        failure = replace(failure, certain=_fails(model, sample, passed))
-    return Captured(nodes, "fx", failure, tuple(trace.created), chosen is not None)
+        sample = chosen or {
+            n.name: next(guess.candidates(n)) for n in nodes if n.kind == "input" and n.users
+        }
+        failure = replace(failure, certain=_fails(subject, sample))
+    return Captured(nodes, "fx", failure, tuple(trace.created))
 
 
-def _with_inputs(
-    model: torch.nn.Module,
-    code: UserCode,
-    built_at: BuiltAt,
-    specs: Sequence[InputSpec] | None,
-    passed: frozenset[str],
-    stitch: Callable[[list[Node]], None],
-    first_error: Exception,
-) -> Captured:
-    names = _needed(model, passed)
-    last: Exception = first_error
-    for chosen in _choices(model, names, specs):
+def _with_inputs(subject: Subject, first_error: Exception) -> Captured:
+    """Capture with input shapes, given or guessed, by a sized trace or else by export."""
+    names = _needed(subject)
+    last = first_error
+    for chosen in _choices(subject, names):
         try:
-            tracer = sized_trace(model, code, built_at, chosen, passed=passed)
+            tracer = _sized_trace(subject, chosen)
             if tracer.failure is not None:
                 continue
-            again = sized_trace(model, code, built_at, guess.with_batch(chosen, 3), passed=passed)
+            again = _sized_trace(subject, guess.with_batch(chosen, 3))
         except Exception as error:  # noqa: BLE001 - as above
             last = error
             continue
-        return _sized(tracer, again, chosen, stitch)
-    for chosen in _choices(model, names, specs):
-        if specs is None and _elements(chosen) > MAX_ELEMENTS:
+        return _sized(subject, tracer, again, chosen)
+    for chosen in _choices(subject, names):
+        if subject.specs is None and _elements(chosen) > MAX_ELEMENTS:
             continue
-        args, kwargs = _examples(model, chosen)
-        if _raises(model, args, kwargs) is not None:
+        args, kwargs = _examples(subject.model, chosen)
+        real = _raises(subject.model, args, kwargs)
+        if real is not None:
+            if subject.specs is not None:
+                at, related = subject.code.raised(real.__traceback__)
+                raise ForwardError(_text(real), at, related)
             continue
         try:
-            nodes = export_nodes(model, args, kwargs, code, built_at)
+            nodes = export_nodes(subject.model, args, kwargs, subject.code, subject.built_at)
         except Exception as error:  # noqa: BLE001 - as above
             last = error
             break
-        stitch(nodes)
-        return Captured(nodes, "export", shapes_known=True)
-    if specs is not None:
-        args, kwargs = _examples(model, guess_given(names, specs))
-        error = _raises(model, args, kwargs)
-        if error is not None:
-            at, related = code.raised(error.__traceback__)
-            raise ForwardError(_text(error), at, related)
-    location, _ = code.raised(last.__traceback__)
-    raise NotTraceable(_text(last), location)
+        subject.stitch(nodes)
+        return Captured(nodes, "export")
+    location, _ = subject.code.raised(first_error.__traceback__)
+    raise NotTraceableError(_obstacle(first_error, last), location)
 
 
-def guess_given(names: Sequence[str], specs: Sequence[InputSpec]) -> dict[str, Tensor]:
-    """Match the user's input shapes to forward's parameters, by name or in order."""
-    return guess.given([Node(i, "input", name=name) for i, name in enumerate(names)], specs)
+def _obstacle(first: Exception, last: Exception) -> str:
+    """Say what stops a trace, in the user's terms where the error is one of fx's own."""
+    if isinstance(first, torch.fx.proxy.TraceError):
+        return "forward decides or loops on a value that is only known when it runs"
+    return _text(last if isinstance(first, TypeError) else first)
 
 
-def _choices(
-    model: torch.nn.Module, names: Sequence[str], specs: Sequence[InputSpec] | None
-) -> Iterator[dict[str, Tensor]]:
-    if specs is not None:
-        yield guess_given(names, specs)
+def _sized_trace(subject: Subject, chosen: dict[str, Tensor]) -> SizedTracer:
+    return sized_trace(subject.model, subject.code, subject.built_at, chosen, passed=subject.passed)
+
+
+def _choices(subject: Subject, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    if subject.specs is not None:
+        slots = [Node(i, "input", name=name) for i, name in enumerate(names)]
+        yield guess.given(slots, subject.specs)
         return
     deadline = time.monotonic() + SEARCH_SECONDS
-    for count, option in enumerate(guess.by_registration(model, len(names))):
+    for count, option in enumerate(guess.by_registration(subject.model, len(names))):
         if count >= MAX_SIZED_TRIES or time.monotonic() > deadline:
             return
         yield dict(zip(names, option, strict=True))
 
 
-def _sized(tracer: Any, again: Any, chosen: dict[str, Tensor], stitch: Callable[[list[Node]], None]) -> Captured:
-    nodes = tracer.converter.nodes
-    others = again.converter.nodes
-    stitch(nodes)
-    stitch(others)
+def _sized(
+    subject: Subject, tracer: SizedTracer, again: SizedTracer, chosen: dict[str, Tensor]
+) -> Captured:
+    nodes, others = tracer.converter.nodes, again.converter.nodes
+    subject.stitch(nodes)
+    subject.stitch(others)
     first, _ = propagate.run(nodes, chosen)
     batch = guess.batch_of(chosen)
     second = None
@@ -199,22 +205,26 @@ def _sized(tracer: Any, again: Any, chosen: dict[str, Tensor], stitch: Callable[
         found, _ = propagate.run(others, guess.with_batch(chosen, 3))
         second = {n: found[o] for n, o in zip(nodes, others, strict=True)}
     propagate.annotate(nodes, first, second, (batch, 3 * batch))
-    return Captured(nodes, "fx", None, tuple(tracer.created), shapes_known=True)
+    return Captured(nodes, "fx", None, tuple(tracer.created))
 
 
 def _elements(chosen: dict[str, Tensor]) -> int:
     return sum(math.prod(t.shape) for t in chosen.values() if t.shape)
 
 
-def _needed(model: torch.nn.Module, passed: frozenset[str]) -> list[str]:
+def _needed(subject: Subject) -> list[str]:
+    """Return the names of the forward parameters that need a value."""
     return [
         name
-        for name, p in inspect.signature(model.forward).parameters.items()
-        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and (p.default is p.empty or name in passed)
+        for name, p in inspect.signature(subject.model.forward).parameters.items()
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        and (p.default is p.empty or name in subject.passed)
     ]
 
 
-def _examples(model: torch.nn.Module, chosen: dict[str, Tensor]) -> tuple[list[Any], dict[str, Any]]:
+def _examples(
+    model: torch.nn.Module, chosen: dict[str, Tensor]
+) -> tuple[list[Any], dict[str, Any]]:
     """Make real tensors: positional up to the first keyword-only parameter."""
     generator = torch.Generator().manual_seed(0)
     kwargs = {}
@@ -235,7 +245,9 @@ def _examples(model: torch.nn.Module, chosen: dict[str, Tensor]) -> tuple[list[A
     return args, kwargs
 
 
-def _raises(model: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Exception | None:
+def _raises(
+    model: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Exception | None:
     """Run a copy of the model for real and return what it raises."""
     with torch.no_grad():
         try:
@@ -245,11 +257,11 @@ def _raises(model: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any])
     return None
 
 
-def _fails(model: torch.nn.Module, chosen: dict[str, Tensor], passed: frozenset[str]) -> bool:
+def _fails(subject: Subject, chosen: dict[str, Tensor]) -> bool:
     """Confirm a predicted shape failure by a real run."""
-    needed = _needed(model, passed)
-    args, kwargs = _examples(model, {n: t for n, t in chosen.items() if n in needed})
-    error = _raises(model, args, kwargs)
+    needed = _needed(subject)
+    args, kwargs = _examples(subject.model, {n: t for n, t in chosen.items() if n in needed})
+    error = _raises(subject.model, args, kwargs)
     return isinstance(error, (RuntimeError, ValueError))
 
 
@@ -267,21 +279,21 @@ def _certain(error: Exception, code: UserCode) -> ForwardError | None:
     text = str(error)
     own = code.rank(innermost.tb_frame.f_code.co_filename) is not None
     missing = isinstance(error, AttributeError) and isinstance(error.obj, torch.nn.Module)
-    if (isinstance(error, NameError) and own) or missing or (own and _at_raise(innermost, at)):
-        if "Proxy" not in text and not isinstance(error, torch.fx.proxy.TraceError):
-            return ForwardError(_text(error), at, related)
-    return None
+    genuine = (
+        (isinstance(error, NameError) and own) or missing or (own and _at_raise(innermost, at))
+    )
+    if not genuine or "Proxy" in text or isinstance(error, torch.fx.proxy.TraceError):
+        return None
+    return ForwardError(_text(error), at, related)
 
 
-def _confirmed(
-    error: Exception, model: torch.nn.Module, specs: Sequence[InputSpec] | None, passed: frozenset[str]
-) -> bool:
+def _confirmed(error: Exception, subject: Subject) -> bool:
     """Tell whether real runs on plausible inputs end in the same error."""
-    names = _needed(model, passed)
-    choices = list(itertools.islice(_choices(model, names, specs), 4))
+    names = _needed(subject)
+    choices = list(itertools.islice(_choices(subject, names), 4))
     for chosen in choices or [dict.fromkeys(names, Tensor((guess.BATCH, 8), "float"))]:
-        args, kwargs = _examples(model, chosen)
-        real = _raises(model, args, kwargs)
+        args, kwargs = _examples(subject.model, chosen)
+        real = _raises(subject.model, args, kwargs)
         if type(real) is not type(error) or str(real) != str(error):
             return False
     return True

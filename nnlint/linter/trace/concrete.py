@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
-import os
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -78,7 +78,8 @@ class SizedProxy(torch.fx.Proxy):
     def dtype(self) -> torch.dtype:
         """The element type as far as the operator table tells."""
         known = self._known
-        return _DTYPES.get(known.kind if isinstance(known, Tensor) else "float", torch.float32)
+        kind = known.kind if isinstance(known, Tensor) else None
+        return _DTYPES[kind or "float"]
 
     @property
     def is_cuda(self) -> bool:
@@ -87,7 +88,9 @@ class SizedProxy(torch.fx.Proxy):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Follow an assignment to a part: from here on, this value is the changed one."""
-        changed = self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
+        changed = self.tracer.create_proxy(
+            "call_function", operator.setitem, (self, key, value), {}
+        )
         self.node = changed.node
 
     def __len__(self) -> int:
@@ -99,12 +102,15 @@ class SizedProxy(torch.fx.Proxy):
             return found[0]
         raise torch.fx.proxy.TraceError("len() of a value of unknown size")
 
+    def _item(self, index: int) -> Any:
+        return self.tracer.create_proxy("call_function", operator.getitem, (self, index), {})
+
     def __iter__(self) -> Iterator[Any]:
         known = self._known
         if isinstance(known, tuple):
-            return iter([self[i] for i in range(len(known))])
+            return iter([self._item(i) for i in range(len(known))])
         if found := self._shape():
-            return iter([self[i] for i in range(found[0])])
+            return iter([self._item(i) for i in range(found[0])])
         return super().__iter__()
 
 
@@ -202,7 +208,11 @@ class _Factories(TorchFunctionMode):
         self._tracer = tracer
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Trace a factory that the user's code calls; leave torch's own calls alone."""
         del types
@@ -220,7 +230,7 @@ def _factories() -> frozenset[Any]:
     return frozenset(found for op in names for name in op.functions if (found := resolve(name)))
 
 
-_TORCH = os.path.dirname(torch.__file__)
+_TORCH = str(Path(torch.__file__).parent)
 
 
 @contextlib.contextmanager

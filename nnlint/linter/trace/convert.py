@@ -76,7 +76,9 @@ class Converter:
             node.tensor = _attribute(self._model, node.path)
         elif fx_node.op == "call_module":
             name = str(fx_node.target)
-            _bind_module(node, orphans[name] if name in orphans else self._modules[name], args, kwargs)
+            _bind_module(
+                node, orphans[name] if name in orphans else self._modules[name], args, kwargs
+            )
             node.path = name
             node.built = self._built_at(node.module) if node.module is not None else None
             if mark is not None and mark.in_container and node.built is not None:

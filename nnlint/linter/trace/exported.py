@@ -65,7 +65,7 @@ def export_nodes(
             results = _replace(fx_node.args[0], made)[len(signature.buffers_to_mutate) :]
             node.kind, node.args = "output", {"input": results[0] if len(results) == 1 else results}
         else:
-            _operation(node, fx_node, made, model, code, built_at)
+            _operation(node, fx_node, made, model=model, code=code, built_at=built_at)
         made[fx_node] = node
         if node.op is not ASSERT:
             nodes.append(node)
@@ -74,11 +74,21 @@ def export_nodes(
 
 
 def _operation(
-    node: Node, fx_node: Any, made: Mapping[Any, Node], model: torch.nn.Module, code: UserCode, built_at: BuiltAt
+    node: Node,
+    fx_node: Any,
+    made: Mapping[Any, Node],
+    *,
+    model: torch.nn.Module,
+    code: UserCode,
+    built_at: BuiltAt,
 ) -> None:
     match = table().function(fx_node.target)
     node.op = match.op if match else None
-    node.args = bind(match.params if match else ("input",), _replace(fx_node.args, made), _replace(fx_node.kwargs, made))
+    node.args = bind(
+        match.params if match else ("input",),
+        _replace(fx_node.args, made),
+        _replace(fx_node.kwargs, made),
+    )
     stack = list((fx_node.meta.get("nn_module_stack") or {}).values())
     node.path = str(stack[-1][0]) if stack else ""
     node.call = node.location = _location(fx_node.meta.get("stack_trace") or "", code)
@@ -92,7 +102,10 @@ def _operation(
 
 
 def _replace(value: Any, made: Mapping[Any, Node]) -> Any:
-    return torch.fx.node.map_aggregate(value, lambda a: made.get(a) if isinstance(a, torch.fx.Node) else a)
+    def found(argument: Any) -> Any:
+        return made.get(argument) if isinstance(argument, torch.fx.Node) else argument
+
+    return torch.fx.node.map_aggregate(value, found)
 
 
 def _submodule(model: torch.nn.Module, path: str) -> torch.nn.Module | None:
@@ -115,5 +128,9 @@ def _info(value: Any) -> TensorInfo:
     if not isinstance(value, torch.Tensor):
         return TensorInfo()
     shape = tuple(value.shape)
-    kind: Any = "float" if value.dtype.is_floating_point else ("bool" if value.dtype == torch.bool else "int")
+    kind: Any = (
+        "float"
+        if value.dtype.is_floating_point
+        else ("bool" if value.dtype == torch.bool else "int")
+    )
     return TensorInfo(shape if all(isinstance(s, int) for s in shape) else None, kind)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from nnlint.linter.graph import Node, ShapeFailure, data_inputs
 from nnlint.linter.operators import linear as lin
@@ -15,6 +13,9 @@ from nnlint.linter.operators.base import Family, table
 from nnlint.linter.operators.shapes import Tensor
 from nnlint.linter.settings import InputSpec
 from nnlint.linter.trace import propagate
+
+if TYPE_CHECKING:
+    import torch
 
 BATCH = 4
 # Image sizes in the order of how often models are written for them; the last ones are fallbacks.
@@ -41,50 +42,66 @@ def accepted_by(consumer: Node, *, direct: bool) -> Iterator[Tensor]:
         consumer: The layer.
         direct: Whether it takes the model's input as it is; otherwise reshaped forms are tried.
     """
-    module, weight = consumer.module, consumer.parameter("weight")
-    rank = None if weight is None else weight.dim() - 2
-    if consumer.op in lin.CONVOLUTIONS | lin.TRANSPOSED_CONVOLUTIONS and weight is not None and rank:
-        channels = weight.shape[0] if consumer.op in lin.TRANSPOSED_CONVOLUTIONS else weight.shape[1] * _groups(consumer)
-        for space in _spaces(rank):
-            yield Tensor((BATCH, channels, *space), "float")
-            if not direct:
-                yield Tensor((BATCH, *space), "float")
-                yield Tensor((BATCH, *space, channels), "float")
-        if not direct and rank == 2:
-            for size in (28, 32, 64, 8, 4, 16):
-                yield Tensor((BATCH, channels * size * size), "float")
+    weight = consumer.parameter("weight")
+    if consumer.op in _CONVOLUTIONS and weight is not None:
+        yield from _for_convolution(consumer, weight, direct=direct)
     elif consumer.op is lin.LINEAR and weight is not None:
-        features = weight.shape[1]
-        yield Tensor((BATCH, features), "float")
-        for length in LENGTHS:
-            yield Tensor((BATCH, length, features), "float")
-        if not direct:
-            yield from _images_with(features)
-        yield Tensor((BATCH, 8, 8, features), "float")
+        yield from _for_linear(int(weight.shape[1]), direct=direct)
     elif consumer.op is lin.EMBEDDING or consumer.op is lin.EMBEDDING_BAG:
-        for length in LENGTHS:
-            yield Tensor((BATCH, length), "int")
+        yield from (Tensor((BATCH, length), "int") for length in LENGTHS)
         yield Tensor((BATCH,), "int")
-    elif consumer.family(Family.RECURRENT) and module is not None and hasattr(module, "input_size"):
+    elif consumer.module is not None:
+        yield from _for_module(consumer, consumer.module)
+
+
+_CONVOLUTIONS = lin.CONVOLUTIONS | lin.TRANSPOSED_CONVOLUTIONS
+
+
+def _for_convolution(consumer: Node, weight: torch.Tensor, *, direct: bool) -> Iterator[Tensor]:
+    rank = weight.dim() - 2
+    transposed = consumer.op in lin.TRANSPOSED_CONVOLUTIONS
+    channels = int(weight.shape[0] if transposed else weight.shape[1] * _groups(consumer))
+    for space in _spaces(rank):
+        yield Tensor((BATCH, channels, *space), "float")
+        if not direct:
+            yield Tensor((BATCH, *space), "float")
+            yield Tensor((BATCH, *space, channels), "float")
+    if not direct and rank == 2:
+        for size in (28, 32, 64, 8, 4, 16):
+            yield Tensor((BATCH, channels * size * size), "float")
+
+
+def _for_linear(features: int, *, direct: bool) -> Iterator[Tensor]:
+    yield Tensor((BATCH, features), "float")
+    for length in LENGTHS:
+        yield Tensor((BATCH, length, features), "float")
+    if not direct:
+        yield from _images_with(features)
+    yield Tensor((BATCH, 8, 8, features), "float")
+
+
+def _for_module(consumer: Node, module: Any) -> Iterator[Tensor]:
+    if consumer.family(Family.RECURRENT) and hasattr(module, "input_size"):
         features = module.input_size
         for length in LENGTHS:
-            first = getattr(module, "batch_first", True)
-            yield Tensor((BATCH, length, features) if first else (length, BATCH, features), "float")
+            batch_first = getattr(module, "batch_first", True)
+            lead = (BATCH, length) if batch_first else (length, BATCH)
+            yield Tensor((*lead, features), "float")
         yield Tensor((BATCH, features), "float")
-    elif consumer.family(Family.ATTENTION) and module is not None:
-        features = _embedding_size(module)
-        if isinstance(features, int):
-            yield Tensor((16, BATCH, features), "float")
-            yield Tensor((BATCH, 16, features), "float")
-    elif consumer.op is norm.BATCH_NORM and module is not None:
-        channels = module.num_features
+    elif consumer.family(Family.ATTENTION):
+        found = _attention(module)
+        if found is not None:
+            yield Tensor((BATCH, 16, found[0]) if found[1] else (16, BATCH, found[0]), "float")
+            yield Tensor((16, BATCH, found[0]) if found[1] else (BATCH, 16, found[0]), "float")
+    elif consumer.op is norm.BATCH_NORM:
         rank = {"BatchNorm1d": 0, "BatchNorm3d": 3}.get(type(module).__name__, 2)
-        yield Tensor((BATCH, channels, *(32,) * int(rank)), "float")
-        yield Tensor((BATCH, channels, 16), "float")
-    elif consumer.op is norm.LAYER_NORM and module is not None:
-        yield Tensor((BATCH, 16, *module.normalized_shape), "float")
-        yield Tensor((BATCH, *module.normalized_shape), "float")
-    elif consumer.family(Family.NORM) and module is not None:
+        yield Tensor((BATCH, module.num_features, *(32,) * rank), "float")
+        yield Tensor((BATCH, module.num_features, 16), "float")
+    elif consumer.op is norm.LAYER_NORM:
+        sizes = tuple(module.normalized_shape)
+        yield Tensor((BATCH, 16, *sizes), "float")
+        yield Tensor((BATCH, *sizes), "float")
+    elif consumer.family(Family.NORM):
         channels = getattr(module, "num_channels", getattr(module, "num_features", None))
         if isinstance(channels, int):
             yield Tensor((BATCH, channels, 32, 32), "float")
@@ -132,10 +149,11 @@ def _groups(node: Node) -> int:
     return groups if isinstance(groups, int) else 1
 
 
-def _embedding_size(module: torch.nn.Module) -> Any:
+def _attention(module: torch.nn.Module) -> tuple[int, bool] | None:
+    """Return the width of an attention layer and whether the batch comes first."""
     for layer in (module, *module.modules()):
-        if isinstance(found := getattr(layer, "embed_dim", None), int):
-            return found
+        if isinstance(size := getattr(layer, "embed_dim", None), int):
+            return size, bool(getattr(layer, "batch_first", False))
     return None
 
 
@@ -197,7 +215,12 @@ def search(nodes: Sequence[Node]) -> tuple[dict[str, Tensor] | None, ShapeFailur
     _, direct = _first_layer(inputs[0])
     agreed = {(f.node, f.message) for f in failures}
     distinct = {f.got for f in failures}
-    if direct and len(inputs) == 1 and len(agreed) == 1 and (len(distinct) > 1 or len(failures) == 1 or _fixed(failures)):
+    if (
+        direct
+        and len(inputs) == 1
+        and len(agreed) == 1
+        and (len(distinct) > 1 or len(failures) == 1 or _fixed(failures))
+    ):
         return None, failures[0]
     return None, None
 
@@ -209,7 +232,9 @@ def _fixed(failures: Sequence[ShapeFailure]) -> bool:
 
 def _label_like(node: Node) -> Tensor:
     """Guess an input that no layer takes: integer labels of a loss, else a per-sample number."""
-    to_loss = any(u.family(Family.LOSS) or any(v.family(Family.LOSS) for v in u.users) for u in node.users)
+    to_loss = any(
+        u.family(Family.LOSS) or any(v.family(Family.LOSS) for v in u.users) for u in node.users
+    )
     return Tensor((BATCH,) if to_loss else None, "int" if to_loss else None)
 
 
@@ -226,7 +251,14 @@ def with_batch(inputs: Mapping[str, Tensor], factor: int) -> dict[str, Tensor]:
     """Return the inputs with the batch, `BATCH` or the first size of all, multiplied."""
     batch = batch_of(inputs)
     return {
-        name: Tensor(None if t.shape is None else tuple(s * factor if _is_batch(i, s, t.shape, batch) else s for i, s in enumerate(t.shape)), t.kind)
+        name: Tensor(
+            None
+            if t.shape is None
+            else tuple(
+                s * factor if _is_batch(i, s, t.shape, batch) else s for i, s in enumerate(t.shape)
+            ),
+            t.kind,
+        )
         for name, t in inputs.items()
     }
 
@@ -239,5 +271,9 @@ def batch_of(inputs: Mapping[str, Tensor]) -> int:
     """Return the batch of a set of inputs: the first dimension of the first one."""
     for tensor in inputs.values():
         if tensor.shape:
-            return tensor.shape[1] if BATCH in tensor.shape[1:2] and tensor.shape[0] != BATCH else tensor.shape[0]
+            return (
+                tensor.shape[1]
+                if BATCH in tensor.shape[1:2] and tensor.shape[0] != BATCH
+                else tensor.shape[0]
+            )
     return BATCH

@@ -13,10 +13,14 @@ import torch
 from nnlint.linter.graph import Node, ShapeFailure, TensorInfo
 from nnlint.linter.operators.shapes import UNKNOWN, Call, ShapeError, Tensor, Unknown
 
-_PYTHON = frozenset(id(f) for module in (operator, math, builtins) for f in vars(module).values() if callable(f))
+_PYTHON = frozenset(
+    id(f) for module in (operator, math, builtins) for f in vars(module).values() if callable(f)
+)
 
 
-def run(nodes: Sequence[Node], inputs: Mapping[str, Any]) -> tuple[dict[Node, Any], ShapeFailure | None]:
+def run(
+    nodes: Sequence[Node], inputs: Mapping[str, Any]
+) -> tuple[dict[Node, Any], ShapeFailure | None]:
     """Compute the value of each node: a `Tensor`, a plain Python value, or UNKNOWN.
 
     Stops nowhere: after a call whose shapes do not fit, everything that depends on it is unknown.
@@ -36,7 +40,9 @@ def run(nodes: Sequence[Node], inputs: Mapping[str, Any]) -> tuple[dict[Node, An
         except ShapeError as error:
             values[node] = Tensor()
             if failure is None:
-                failure = ShapeFailure(node, str(error), certain=False, got=error.got, expected=error.expected)
+                failure = ShapeFailure(
+                    node, str(error), certain=False, got=error.got, expected=error.expected
+                )
     return values, failure
 
 
@@ -106,7 +112,12 @@ def _kind(dtype: torch.dtype) -> Any:
     return "bool" if dtype == torch.bool else "int"
 
 
-def annotate(nodes: Sequence[Node], first: Mapping[Node, Any], second: Mapping[Node, Any] | None, batch: tuple[int, int]) -> None:
+def annotate(
+    nodes: Sequence[Node],
+    first: Mapping[Node, Any],
+    second: Mapping[Node, Any] | None,
+    batch: tuple[int, int],
+) -> None:
     """Write shapes into the nodes; a dimension that differs between both runs carries the batch.
 
     Args:

@@ -73,7 +73,10 @@ def operator_of(loss: Any) -> Operator | None:
     if isinstance(loss, torch.nn.Module):
         op = table().module(type(loss))
     elif isinstance(loss, str):
-        aliases = {"bce": "binary_cross_entropy", "bce_with_logits": "binary_cross_entropy_with_logits"}
+        aliases = {
+            "bce": "binary_cross_entropy",
+            "bce_with_logits": "binary_cross_entropy_with_logits",
+        }
         name = aliases.get(loss, loss)
         op = table().by_name.get(name) or _loss_operator(name) or _loss_operator(f"torch.nn.{name}")
     else:
@@ -107,7 +110,11 @@ def first_tensor(value: Any) -> Any:
 def _apply(nodes: list[Node], step: Step, value: Any, *, training: bool) -> Any:
     if step.kind in ("item", "attr"):
         key = step.key if step.kind == "item" else step.name
-        if isinstance(value, (tuple, list)) and isinstance(key, int) and -len(value) <= key < len(value):
+        if (
+            isinstance(value, (tuple, list))
+            and isinstance(key, int)
+            and -len(value) <= key < len(value)
+        ):
             return value[key]
         if isinstance(value, Mapping):
             return value.get(key)
@@ -115,7 +122,9 @@ def _apply(nodes: list[Node], step: Step, value: Any, *, training: bool) -> Any:
             match = table().method(f".{step.name}")
             if match is None or not isinstance(value, Node):
                 return None
-            return _append(nodes, match.op, step.name, {"input": value}, step.location, training=training)
+            return _append(
+                nodes, match.op, step.name, {"input": value}, step.location, training=training
+            )
         if isinstance(value, Node):
             args = {"input": value, "index": key}
             return _append(nodes, GETITEM, "getitem", args, step.location, training=training)
@@ -147,7 +156,13 @@ def _literals(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _append(
-    nodes: list[Node], op: Operator | None, target: str, args: dict[str, Any], at: Location, *, training: bool
+    nodes: list[Node],
+    op: Operator | None,
+    target: str,
+    args: dict[str, Any],
+    at: Location,
+    *,
+    training: bool,
 ) -> Node:
     clean = {name: None if value is UNKNOWN else value for name, value in args.items()}
     node = Node(len(nodes), "op", op=op, target=target, name=target, args=clean)

@@ -77,9 +77,11 @@ class Tracer(torch.fx.Tracer):
         positional: list[Any] = [self.root]
         keywords: dict[str, Any] = {}
         for parameter in list(signature.parameters.values())[1:]:
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                if parameter.kind == parameter.VAR_KEYWORD or len(positional) + len(keywords) > 1:
-                    continue
+            others = len(positional) + len(keywords) > 1
+            if parameter.kind == parameter.VAR_KEYWORD:
+                continue
+            if parameter.kind == parameter.VAR_POSITIONAL and others:
+                continue
             if parameter.name in self.defaults:
                 value = self.defaults[parameter.name]
             else:
@@ -131,7 +133,9 @@ class Tracer(torch.fx.Tracer):
 
     def create_proxy(self, kind: str, target: Any, args: Any, *rest: Any, **kwargs: Any) -> Any:
         """Create a value, but refuse to write into a real tensor: what is written would be lost."""
-        writes = kind == "call_method" and (target == "__setitem__" or target[-1:] == "_" != target[-2:-1])
+        writes = kind == "call_method" and (
+            target == "__setitem__" or target[-1:] == "_" != target[-2:-1]
+        )
         if writes and args and isinstance(args[0], torch.Tensor):
             raise torch.fx.proxy.TraceError("forward writes into a tensor that it creates")
         return super().create_proxy(kind, target, args, *rest, **kwargs)
@@ -186,7 +190,11 @@ def watching(tracer: Tracer) -> Iterator[None]:
     """
     original = torch.nn.Module.__init__
     wrapped = torch.fx._symbolic_trace._wrapped_fns_to_patch  # noqa: SLF001 - fx has no public list
-    opaque = {key: scope for key, scope in wrapped.items() if isinstance(scope.get(key[1]), types.FunctionType)}
+    opaque = {
+        key: scope
+        for key, scope in wrapped.items()
+        if isinstance(scope.get(key[1]), types.FunctionType)
+    }
 
     def recording(self: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
@@ -202,5 +210,7 @@ def watching(tracer: Tracer) -> Iterator[None]:
         wrapped.update(opaque)
         torch.nn.Module.__init__ = original  # type: ignore[method-assign]
         tracer.created = [
-            (m, at) for m, at in tracer.created if next(m.parameters(recurse=False), None) is not None
+            (m, at)
+            for m, at in tracer.created
+            if next(m.parameters(recurse=False), None) is not None
         ]
