@@ -177,10 +177,13 @@ class _Run:
                 else:
                     waiting.append(executor.submit(self.lint, *prepared))
             return [each if isinstance(each, FileResult) else each.result() for each in waiting]
-        except BaseException:
-            # An interrupt or an error: what runs is ended, and its threads with it.
+        except BaseException as error:
+            # What runs is ended, and its threads with it.
             executor.shutdown(wait=False, cancel_futures=True)
-            self.pool.close()
+            if isinstance(error, Exception):
+                self.pool.cancel()
+            else:
+                self.pool.close()
             raise
         finally:
             executor.shutdown()

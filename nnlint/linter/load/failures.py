@@ -28,6 +28,7 @@ _SIGNALS = {
 _OUT_OF_MEMORY = re.compile(
     r"DefaultCPUAllocator: (can't|not enough)|std::bad_alloc|Cannot allocate memory"
 )
+_FATAL = re.compile(r"^(?:Fatal Python error|Windows fatal exception): (.+)$", re.MULTILINE)
 _PYTHON_2 = re.compile(
     r"Missing parentheses in call to '(print|exec)'|multiple exception types must be parenth"
     r"|leading zeros in decimal integer"
@@ -118,6 +119,8 @@ def ended(
         what = _SIGNALS.get(-end.code, f"signal {-end.code}")
         message = f"{doing} crashes Python with {what}"
         evidence["signal"] = -end.code
+    elif fatal := _FATAL.search(end.crash):  # Windows knows no signals
+        message = f"{doing} crashes Python with {fatal[1]}"
     else:
         message = f"{doing} ends the process: os._exit({end.code})"
         evidence["exit_code"] = end.code

@@ -106,6 +106,7 @@ class Pool:
 
         Raises:
             UsageError: torch cannot be imported.
+            InternalError: The job was cancelled, or the spawner has ended.
         """
         end = self._run_forked(job, on_event) if self._fork else self._run_once(job, on_event)
         if end.broken:
@@ -115,10 +116,9 @@ class Pool:
             )
         return end
 
-    def close(self) -> None:
-        """End everything that still runs."""
+    def cancel(self) -> None:
+        """End the jobs that run; `run` raises InternalError for them."""
         with self._lock:
-            self._closed = True
             running, self._running = self._running, set()
             for each in running:
                 if isinstance(each, socket.socket):
@@ -126,6 +126,12 @@ class Pool:
                         each.shutdown(socket.SHUT_RDWR)  # its keeper ends the worker
                 else:
                     each.kill()
+
+    def close(self) -> None:
+        """End everything that still runs, for good."""
+        self._closed = True
+        self.cancel()
+        with self._lock:
             if self._control is not None:
                 self._control.close()
             if self._spawner is not None:
@@ -155,11 +161,17 @@ class Pool:
                 end = Exit(limit="time")
             except OSError:
                 end = None
-        if end is None:
-            if self._closed:
+            self._raise_if_cancelled(ours)
+        if end is None and self._spawner is not None and self._spawner.poll() is not None:
+            code = self._spawner.returncode
+            raise InternalError(f"the process that imports torch ended with code {code}")
+        # Without a word the keeper itself was killed, by the user's code or for memory.
+        return end or Exit(code=-9)
+
+    def _raise_if_cancelled(self, running: socket.socket | subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            if running not in self._running:
                 raise InternalError("the run was cancelled")
-            end = Exit(code=-9)  # the keeper itself was killed, by the user's code or for memory
-        return end
 
     def _hand_over(self, theirs: socket.socket) -> None:
         with self._lock:
@@ -192,6 +204,7 @@ class Pool:
                     end = _read(
                         process.stdout, on_event, lambda: deadline.set(job.timeout + _GRACE)
                     )
+                self._raise_if_cancelled(process)
             deadline.cancel()
             crash.seek(0)
             text = crash.read(1 << 20).decode(errors="replace")

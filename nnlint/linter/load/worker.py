@@ -5,6 +5,7 @@ Only ever used in a process of its own, which ends with it.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
 import os
@@ -79,6 +80,9 @@ def _prepare(job: Job) -> None:
     # of the model.
     sys.stdout = _stream(1)
     sys.stderr = _stream(2)
+    with contextlib.suppress(OSError):
+        # Where memory runs out, this process is the one to go, and not the user's session.
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     torch.set_num_threads(job.threads)
     if resource is None:
         return

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from nnlint.errors import InternalError
+from nnlint.linter.check import lint_paths
 from nnlint.linter.findings import Finding, Report
+from nnlint.linter.load.pool import Pool
+from nnlint.linter.settings import LintSettings
 
 NET = """
 class Net(nn.Module):
@@ -226,29 +232,65 @@ def test_a_file_that_kills_its_keeper_is_reported(lint):
     assert "crashes Python" in only(lint(text, timeout=5)).message
 
 
-def test_closing_the_pool_ends_what_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text(
-        f"{FILE}\nopen('pid', 'w').write(str(os.getpid()))\nwhile True: pass\n"
-    )
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("files", [1, 2])
+def test_nothing_outlives_the_parent(tmp_path, end, files):
+    for index in range(files):
+        text = f"{FILE}\nopen('pid{index}', 'w').write(str(os.getpid()))\nwhile True: pass\n"
+        (tmp_path / f"net{index}.py").write_text(text)
     code = (
-        "import sys; from nnlint.linter.check import lint_paths;"
+        "from nnlint.linter.check import lint_paths;"
         "from nnlint.linter.settings import LintSettings;"
-        "lint_paths(['net.py'], LintSettings(), rules=[])"
+        "lint_paths(['.'], LintSettings(), rules=[])"
     )
-    import subprocess
-
-    root = Path(__file__).parents[3]
     process = subprocess.Popen(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(root)},
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         stderr=subprocess.PIPE,
     )
-    file = tmp_path / "pid"
-    _wait_until(lambda: file.exists() and file.read_text())
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    _wait_until(lambda: not _alive(int(file.read_text())))
+    notes = [tmp_path / f"pid{index}" for index in range(files)]
+    _wait_until(lambda: all(note.exists() and note.read_text() for note in notes))
+    process.send_signal(end)
+    _, error = process.communicate(timeout=10)
+    assert error.count(b"Traceback") == (end == signal.SIGINT)  # the command line catches it
+    _wait_until(lambda: not any(_alive(int(note.read_text())) for note in notes))
+
+
+def test_a_cancelled_pool_can_go_on(lint, pool, tmp_path):
+    (tmp_path / "slow.py").write_text(f"{FILE}\nopen('on', 'w').close()\nwhile True: pass\n")
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(lint, {"slow.py": (tmp_path / "slow.py").read_text()})
+        _wait_until((tmp_path / "on").exists)
+        pool.cancel()
+        with pytest.raises(InternalError, match="cancelled"):
+            running.result()
+    assert lint(FILE).findings == ()
+
+
+def test_a_dead_spawner_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(FILE)
+    with Pool() as pool:
+        for _ in range(2):
+            assert lint_paths(["net.py"], LintSettings(), rules=[], pool=pool).models[0].analysed
+            assert pool._spawner is not None
+            pool._spawner.kill()
+            pool._spawner.wait()
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("raise ValueError('wrong')", "forward raises ValueError: wrong"),
+        ("sys.exit(3)", "running the model ends the program: sys.exit(3)"),
+        ("os._exit(0)", "running the model ends the process: os._exit(0)"),
+        ("import ctypes; ctypes.string_at(0)", "running the model crashes Python"),
+    ],
+)
+def test_what_ends_forward_is_reported_where_it_stands(lint, statement, message):
+    text = FILE.replace("return self.fc(x)", f"{statement}  # here\n        return self.fc(x)")
+    assert failed_at(lint(text), text).message.startswith(message)
 
 
 def _alive(pid: int) -> bool:
