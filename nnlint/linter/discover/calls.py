@@ -6,7 +6,9 @@ import ast
 import re
 
 from nnlint.linter.discover import sinks
+from nnlint.linter.discover.binding import complete, customised, defaults, match, prepend
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
+from nnlint.linter.discover.joining import join, join_all
 from nnlint.linter.discover.machine import MAX_CALLS, MAX_DEPTH, Frame
 from nnlint.linter.discover.objects import Objects
 from nnlint.linter.discover.targets import Step
@@ -26,11 +28,8 @@ from nnlint.linter.discover.values import (
     Partial,
     Ref,
     Sequence,
-    Table,
     Value,
     is_none,
-    join,
-    join_all,
     outputs_in,
 )
 
@@ -57,7 +56,7 @@ class Calls(Objects):
         if isinstance(callee, Function):
             return self.inline(callee, arguments)
         if isinstance(callee, Bound):
-            return self.inline(callee.function, _prepend(callee.me, arguments))
+            return self.inline(callee.function, prepend(callee.me, arguments))
         if isinstance(callee, Method):
             return self.call_method(callee.base, callee.name, arguments, node)
         if isinstance(callee, ClassRef):
@@ -65,7 +64,7 @@ class Calls(Objects):
         if isinstance(callee, Made):
             return self.invoke(callee, arguments, node)
         if isinstance(callee, Partial):
-            return self.call(callee.callee, _complete(callee.arguments, arguments), node, hint)
+            return self.call(callee.callee, complete(callee.arguments, arguments), node, hint)
         if isinstance(callee, Either):
             return self._call_any(callee, arguments, node, hint)
         return self.unknown_call(callee, arguments, hint)
@@ -118,35 +117,12 @@ class Calls(Objects):
     def construct(self, info: ClassInfo, arguments: Arguments) -> Value:
         """Build an object of a class of the file."""
         made = self.new_made(info=info, arguments=arguments)
-        made.custom = self._differs_from_defaults(info, arguments)
+        made.custom = customised(info, arguments)
         if info.module:
             self.give(made)
         else:
             self.start(made)
         return made
-
-    def _differs_from_defaults(self, info: ClassInfo, arguments: Arguments) -> bool:
-        found = info.method("__init__")
-        if arguments.open or (found is None and arguments.values):
-            return True
-        if found is None:
-            return False
-        bound = self._bind(found[1], _prepend(NOTHING, arguments), evaluate_defaults=False)
-        defaults = _defaults(found[1])
-        for name, value in bound.items():
-            default = defaults.get(name)
-            if value is NOTHING and default is None:
-                continue
-            if isinstance(value, Sequence | Table) and not value.items and default is None:
-                continue
-            if not (
-                isinstance(value, Constant)
-                and isinstance(default, ast.Constant)
-                and type(value.value) is type(default.value)
-                and value.value == default.value
-            ):
-                return True
-        return False
 
     def invoke(self, made: Made, arguments: Arguments, node: ast.expr) -> Value:
         """Call an object: a loss, a model, a layer, or anything with `__call__`."""
@@ -212,7 +188,7 @@ class Calls(Objects):
         names = [arg.arg for arg in (*parameters.posonlyargs, *parameters.args)][1:]
         given = dict(zip(names, arguments.positional, strict=False))
         given.update(arguments.keywords)
-        optional = set(_defaults(found[1]))
+        optional = set(defaults(found[1]))
         passed = {name for name, value in given.items() if name in optional and not is_none(value)}
         if passed:
             self.passed.append((made, frozenset(passed)))
@@ -227,7 +203,7 @@ class Calls(Objects):
             return self.inline(Function(node, (0,), owner), arguments)
         if "classmethod" in decorators and isinstance(me, Made) and me.info is not None:
             me = ClassRef(me.info)
-        return self.inline(Function(node, (0,), owner), _prepend(me, arguments))
+        return self.inline(Function(node, (0,), owner), prepend(me, arguments))
 
     def inline(self, function: Function, arguments: Arguments) -> Value:
         """Run a function of the file and return what it returns."""
@@ -237,7 +213,7 @@ class Calls(Objects):
         self.visited.add(node)
         scope = self.number()
         frame = Frame((scope, *function.scopes), node, function.owner)
-        bound = self._bind(node, arguments, scopes=function.scopes)
+        bound = self._bind(node, arguments, function.scopes)
         for name, value in bound.items():
             self.state.set((scope, name), value)
         frame.me = next(iter(bound.values()), None)
@@ -270,34 +246,16 @@ class Calls(Objects):
         return join_all(frame.returns)
 
     def _bind(
-        self,
-        node: FunctionDef | ast.Lambda,
-        arguments: Arguments,
-        *,
-        scopes: tuple[int, ...] = (0,),
-        evaluate_defaults: bool = True,
+        self, node: FunctionDef | ast.Lambda, arguments: Arguments, scopes: tuple[int, ...]
     ) -> dict[str, Value]:
         """Match arguments to parameters; what is missing has its default, or is unknown."""
         parameters = node.args
-        positional = [*parameters.posonlyargs, *parameters.args]
-        bound: dict[str, Value] = {}
-        for arg, value in zip(positional, arguments.positional, strict=False):
-            bound[arg.arg] = value
-        names = {arg.arg for arg in (*positional, *parameters.kwonlyargs)}
-        extra: dict[str, Value] = {}
-        for name, value in arguments.keywords.items():
-            (bound if name in names else extra)[name] = value
-        if parameters.vararg:
-            bound[parameters.vararg.arg] = Sequence(arguments.positional[len(positional) :])
-        if parameters.kwarg:
-            bound[parameters.kwarg.arg] = Table(extra)
-        if not evaluate_defaults:
-            return bound
-        defaults = _defaults(node)
+        bound = match(node, arguments)
+        given = defaults(node)
         caller, self.frame = self.frame, Frame(scopes, node)
-        for arg in (*positional, *parameters.kwonlyargs):
+        for arg in (*parameters.posonlyargs, *parameters.args, *parameters.kwonlyargs):
             if arg.arg not in bound:
-                bound[arg.arg] = self._missing(arg, defaults.get(arg.arg), arguments)
+                bound[arg.arg] = self._missing(arg, given.get(arg.arg), arguments)
             elif isinstance(bound[arg.arg], Opaque) and arg.annotation is not None:
                 bound[arg.arg] = self._annotated(arg) or bound[arg.arg]
         self.frame = caller
@@ -325,30 +283,3 @@ class Calls(Objects):
 
 def _is_model(value: Value) -> bool:
     return isinstance(value, Made) and value.info is not None and value.info.module
-
-
-def _prepend(me: Value, arguments: Arguments) -> Arguments:
-    return Arguments((me, *arguments.positional), arguments.keywords, arguments.open)
-
-
-def _complete(first: Arguments, then: Arguments) -> Arguments:
-    return Arguments(
-        (*first.positional, *then.positional),
-        {**first.keywords, **then.keywords},
-        first.open or then.open,
-    )
-
-
-def _defaults(node: FunctionDef | ast.Lambda) -> dict[str, ast.expr]:
-    positional = [*node.args.posonlyargs, *node.args.args]
-    count = len(node.args.defaults)
-    found = {
-        arg.arg: default
-        for arg, default in zip(
-            positional[len(positional) - count :], node.args.defaults, strict=True
-        )
-    }
-    for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-        if default is not None:
-            found[arg.arg] = default
-    return found

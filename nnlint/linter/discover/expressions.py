@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from nnlint.linter.discover.externals import Externals
+from nnlint.linter.discover.joining import join, join_all
 from nnlint.linter.discover.machine import MAX_DEPTH
 from nnlint.linter.discover.targets import UNKNOWN, Step
 from nnlint.linter.discover.values import (
@@ -21,8 +22,6 @@ from nnlint.linter.discover.values import (
     Table,
     Value,
     is_none,
-    join,
-    join_all,
     literal,
     outputs_in,
 )

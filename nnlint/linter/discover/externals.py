@@ -6,6 +6,7 @@ import ast
 
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.calls import Calls
+from nnlint.linter.discover.joining import join_all
 from nnlint.linter.discover.names import canonical
 from nnlint.linter.discover.targets import UNKNOWN, Step
 from nnlint.linter.discover.values import (
@@ -22,7 +23,6 @@ from nnlint.linter.discover.values import (
     Super,
     Table,
     Value,
-    join_all,
     literal,
     outputs_in,
 )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
+from nnlint.linter.discover.joining import join
 from nnlint.linter.discover.names import Names
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import OutputUse
@@ -23,7 +24,6 @@ from nnlint.linter.discover.values import (
     Opaque,
     Ref,
     Value,
-    join,
     options,
 )
 

@@ -6,11 +6,12 @@ import ast
 
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
+from nnlint.linter.discover.containers import sliced, table_method
+from nnlint.linter.discover.joining import join_all
 from nnlint.linter.discover.names import canonical
 from nnlint.linter.discover.recording import Recording
 from nnlint.linter.discover.targets import Step
 from nnlint.linter.discover.values import (
-    MAX_ITEMS,
     NOTHING,
     Arguments,
     Bound,
@@ -27,71 +28,12 @@ from nnlint.linter.discover.values import (
     Super,
     Table,
     Value,
-    join_all,
     literal,
     parts,
 )
+from nnlint.linter.discover.vocabulary import NO_TENSOR, RETURN_SELF, TOUCH, TRAINS, WRAPS
 
-# Methods of nn.Module that return the module itself.
-_RETURN_SELF = frozenset(
-    [
-        "apply",
-        "bfloat16",
-        "cpu",
-        "cuda",
-        "double",
-        "eval",
-        "float",
-        "half",
-        "ipu",
-        "requires_grad_",
-        "share_memory",
-        "to",
-        "to_empty",
-        "train",
-        "type",
-        "xpu",
-    ]
-)
-_TOUCH = frozenset(
-    [
-        "add_module",
-        "apply",
-        "children",
-        "load_state_dict",
-        "modules",
-        "named_children",
-        "named_modules",
-    ]
-)
-_NO_TENSOR = frozenset(
-    [
-        "device",
-        "dim",
-        "dtype",
-        "element_size",
-        "get_device",
-        "grad",
-        "grad_fn",
-        "is_cuda",
-        "layout",
-        "names",
-        "ndim",
-        "ndimension",
-        "nelement",
-        "numel",
-        "requires_grad",
-        "shape",
-        "size",
-        "storage",
-        "stride",
-        "backward",
-        "register_hook",
-    ]
-)
-_TRAINS = frozenset(("backward", "step", "manual_backward", "fit"))
 _PROPERTIES = ("property", "cached_property")
-_WRAPS = frozenset(("prepare", "prepare_model", "setup", "setup_module", "initialize"))
 
 
 class Objects(Recording):
@@ -169,7 +111,7 @@ class Objects(Recording):
         if isinstance(base, Made):
             return self._made_attribute(base, name)
         if isinstance(base, Output):
-            if name in _NO_TENSOR:
+            if name in NO_TENSOR:
                 return NOTHING
             if name == "indices" and (picked := _picked(base)):
                 return Opaque((picked,))
@@ -179,7 +121,7 @@ class Objects(Recording):
         if isinstance(base, Either):
             return join_all([self.attribute(option, name, node) for option in base.options])
         if isinstance(base, Opaque):
-            return NOTHING if name in _NO_TENSOR else base
+            return NOTHING if name in NO_TENSOR else base
         return Method(base, name)
 
     def _made_attribute(self, made: Made, name: str) -> Value:
@@ -229,7 +171,7 @@ class Objects(Recording):
             return base.then(Step("item", repr(known), self.source.location(node), key=known))
         if isinstance(base, Sequence):
             if isinstance(known, slice):
-                return Sequence(_slice(base.items, known))
+                return Sequence(sliced(base.items, known))
             if isinstance(known, int) and -len(base.items) <= known < len(base.items):
                 return base.items[known]
             return join_all(base.items)
@@ -243,7 +185,7 @@ class Objects(Recording):
 
     def call_method(self, base: Value, name: str, arguments: Arguments, node: ast.expr) -> Value:
         """Call a method of a value."""
-        if name in _TRAINS:
+        if name in TRAINS:
             self.activity += 1
         if isinstance(base, Made):
             return self._made_method(base, name, arguments, node)
@@ -255,15 +197,15 @@ class Objects(Recording):
             choices = [one for one in base.options if not isinstance(one, Constant)]
             return join_all([self.call_method(one, name, arguments, node) for one in choices])
         if isinstance(base, Table):
-            return self._table_method(base, name, arguments)
+            return table_method(base, name, arguments)
         if isinstance(base, Ref | ClassRef):
             return self.call(self.attribute(base, name, node), arguments, node, name)
         if isinstance(base, Opaque):
-            if name in _WRAPS and any(isinstance(one, Made) for one in arguments.values):
+            if name in WRAPS and any(isinstance(one, Made) for one in arguments.values):
                 first = arguments.positional
                 return first[0] if len(first) == 1 else Sequence(first)
             self.unknown_call(base, arguments, name)
-            return NOTHING if name in _NO_TENSOR else base.then(f".{name}")
+            return NOTHING if name in NO_TENSOR else base.then(f".{name}")
         return self.unknown_call(base, arguments, name)
 
     def _made_method(self, made: Made, name: str, arguments: Arguments, node: ast.expr) -> Value:
@@ -271,7 +213,7 @@ class Objects(Recording):
         module = info is None or info.module
         if module and name in ("forward", "__call__"):
             return self.invoke(made, arguments, node)
-        if name in _TOUCH or "init" in name:
+        if name in TOUCH or "init" in name:
             made.root.touched = True
         found = info.method(name) if info is not None else None
         if found is not None and not _decorated(found[1], *_PROPERTIES):
@@ -282,7 +224,7 @@ class Objects(Recording):
         if module and name in ("train", "eval"):
             mode = literal(arguments.get(0, "mode")) if arguments.values else True
             self.set_mode(made, evaluating=name == "eval" or mode is False)
-        if module and name in _RETURN_SELF:
+        if module and name in RETURN_SELF:
             return made
         attribute = self._made_attribute(made, name)
         if not isinstance(attribute, Method):
@@ -292,7 +234,7 @@ class Objects(Recording):
     def _output_method(
         self, base: Output, name: str, arguments: Arguments, node: ast.expr
     ) -> Value:
-        if name in _NO_TENSOR:
+        if name in NO_TENSOR:
             return NOTHING
         sink = sinks.pick(f"torch.{name}")
         if sink and self.picks(sink, arguments):
@@ -315,22 +257,6 @@ class Objects(Recording):
             return me
         return NOTHING
 
-    @staticmethod
-    def _table_method(base: Table, name: str, arguments: Arguments) -> Value:
-        if name == "items":
-            pairs = [Sequence((Constant(key), value)) for key, value in base.items.items()]
-            return Sequence(tuple(pairs[:MAX_ITEMS]))
-        if name == "values":
-            return Sequence(tuple(base.items.values())[:MAX_ITEMS])
-        if name == "keys":
-            return Sequence(tuple(Constant(key) for key in base.items)[:MAX_ITEMS])
-        if name in ("get", "pop", "setdefault"):
-            key = literal(arguments.get(0, "key"))
-            if isinstance(key, str | int):
-                return base.items.get(key, arguments.get(1, "default") or NOTHING)
-            return join_all(list(base.items.values()))
-        return base if name == "copy" else NOTHING
-
 
 def _picked(value: Output) -> str | None:
     """Return the pick that gave a pair of values and indices."""
@@ -338,13 +264,6 @@ def _picked(value: Output) -> str | None:
     if step is None or step.kind != "method" or step.name not in ("max", "topk"):
         return None
     return f"torch.{step.name}"
-
-
-def _slice(items: tuple[Value, ...], key: slice) -> tuple[Value, ...]:
-    bounds = (key.start, key.stop, key.step)
-    if key.step == 0 or not all(bound is None or isinstance(bound, int) for bound in bounds):
-        return items
-    return items[key]
 
 
 def _decorated(node: FunctionDef, *names: str) -> bool:

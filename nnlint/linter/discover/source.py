@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import warnings
 from dataclasses import dataclass, field
 
 from nnlint.linter.findings import Location
@@ -20,7 +22,13 @@ class Source:
     @classmethod
     def parse(cls, path: str, text: str) -> Source:
         """Parse `text`; raises SyntaxError or ValueError (null bytes) like `ast.parse`."""
-        return cls(path, text, ast.parse(text, filename=path), text.splitlines())
+        with warnings.catch_warnings():
+            # What Python thinks of the file's escapes and literals is not for this tool to say.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text, filename=path)
+        # str.splitlines() would also split at form feeds, where Python counts no new line.
+        lines = [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
+        return cls(path, text, tree, lines)
 
     def location(self, node: ast.AST) -> Location:
         """Return the range of a syntax node, cut to its first line, in characters."""

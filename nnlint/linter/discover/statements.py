@@ -8,32 +8,27 @@ import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from nnlint.linter.discover.assignments import Assignments
 from nnlint.linter.discover.classes import FunctionDef
-from nnlint.linter.discover.expressions import Expressions
+from nnlint.linter.discover.joining import join_all
 from nnlint.linter.discover.machine import MAX_DEPTH, Key, Record
 from nnlint.linter.discover.names import is_main_guard
 from nnlint.linter.discover.recording import diverging
 from nnlint.linter.discover.values import (
-    MAX_ITEMS,
     NOTHING,
     ClassRef,
     Constant,
     Function,
     Made,
-    Output,
     Ref,
-    Sequence,
-    Table,
     Value,
-    join_all,
-    literal,
     options,
 )
 
 _NO_GRAD = ("torch.no_grad", "torch.inference_mode")
 
 
-class Statements(Expressions):
+class Statements(Assignments):
     """The part of the abstract run that executes."""
 
     def execute(self, body: list[ast.stmt]) -> bool:
@@ -112,46 +107,6 @@ class Statements(Expressions):
             if node.orelse:
                 bodies.append(node.orelse)
             return bodies, bool(node.orelse)
-
-    def assign(self, target: ast.expr, value: Value) -> None:
-        """Bind a value to a name, attribute, item or pattern of these."""
-        if isinstance(target, ast.Name):
-            self.bind(target.id, value)
-        elif isinstance(target, ast.Attribute):
-            self.set_attribute(self.evaluate(target.value), target.attr, value)
-        elif isinstance(target, ast.Starred):
-            self.assign(target.value, value)
-        elif isinstance(target, ast.Tuple | ast.List):
-            self._unpack(target, value)
-        elif isinstance(target, ast.Subscript):
-            base = self.evaluate(target.value)
-            key = literal(self.evaluate(target.slice))
-            if isinstance(base, Table) and isinstance(key, str | int):
-                self.assign(target.value, Table({**base.items, key: value}))
-            elif isinstance(base, Sequence) and isinstance(key, int) and _within(key, base):
-                items = list(base.items)
-                items[key] = value
-                self.assign(target.value, Sequence(tuple(items)))
-
-    def _unpack(self, target: ast.Tuple | ast.List, value: Value) -> None:
-        count = len(target.elts)
-        star = next(
-            (at for at, part in enumerate(target.elts) if isinstance(part, ast.Starred)), count
-        )
-        for at, part in enumerate(target.elts[:MAX_ITEMS]):
-            if isinstance(part, ast.Starred):
-                self.assign(part.value, NOTHING)
-                continue
-            key = at if at < star else at - count
-            items: list[Value] = []
-            for option in options(value):
-                if isinstance(option, Sequence) and len(option.items) == 1 and count > 1:
-                    items.append(option.items[0])
-                elif isinstance(option, Sequence | Output):
-                    items.append(self.item(option, Constant(key), part))
-                else:
-                    items.append(self.elements(option)[0])
-            self.assign(part, join_all(items))
 
     def _assign(self, node: ast.Assign) -> None:
         value = self.evaluate(node.value)
@@ -306,7 +261,3 @@ class Statements(Expressions):
         ast.While: _while,
         ast.With: _with,
     }
-
-
-def _within(key: int, value: Sequence) -> bool:
-    return -len(value.items) <= key < len(value.items)
