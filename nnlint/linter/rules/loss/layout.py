@@ -13,25 +13,22 @@ from nnlint.linter.rules.loss.predictions import loss_place, predictions
 _CONVOLUTIONS = linear.CONVOLUTIONS | linear.TRANSPOSED_CONVOLUTIONS
 
 
-def chosen_dim(node: Node) -> int | None:
-    """Return the dimension of a softmax as given; None where torch chooses it by rank."""
-    if node.op is act.GUMBEL_SOFTMAX:
-        dim = node.arg("dim", -1)
-    elif node.module is not None and not hasattr(node.module, "dim"):
-        dim = -3  # nn.Softmax2d
-    else:
-        dim = node.arg("dim")
-    return dim if isinstance(dim, int) else None
+def is_implicit(node: Node) -> bool:
+    """Tell whether torch chooses the dimension of a softmax by the rank of its input."""
+    fixed = node.module is not None and not hasattr(node.module, "dim")  # nn.Softmax2d
+    return node.op is not act.GUMBEL_SOFTMAX and not fixed and node.arg("dim") is None
 
 
 def effective_dim(node: Node) -> int | None:
-    """Return the dimension that a softmax runs along, counted from the front."""
-    rank, dim = (node.input.info.rank if node.input is not None else None), chosen_dim(node)
-    if rank is None:
-        return dim if dim is not None and dim >= 0 else None
-    if dim is None:
+    """Return the dimension that a softmax runs along, counted from the front where possible."""
+    rank = node.input.info.rank if node.input is not None else None
+    if is_implicit(node):
         # _get_softmax_dim in https://github.com/pytorch/pytorch/blob/main/torch/nn/functional.py
-        return 0 if rank in (0, 1, 3) else 1
+        return None if rank is None else 0 if rank in (0, 1, 3) else 1
+    last = -1 if node.op is act.GUMBEL_SOFTMAX else -3
+    dim = node.arg("dim", last)
+    if not isinstance(dim, int) or rank is None:
+        return dim if isinstance(dim, int) else None
     return dim % rank if rank and -rank <= dim < rank else None
 
 
@@ -91,13 +88,9 @@ def _shows_batch(node: Node) -> bool:
 
 def _doubts_batch(node: Node) -> bool:
     """Tell whether an operation suggests that what is in front is no batch."""
-    if node.input is None or node.input.info.batch != (0,):
-        return node.family(Family.RECURRENT, Family.ATTENTION) and not _batch_first(node)
-    if node.op in (moving.SQUEEZE, moving.UNSQUEEZE):
-        nothing = node.arg("dim") is None and node.info.rank == node.input.info.rank
-        return node.arg("dim") == 0 or nothing
-    return node.family(Family.RECURRENT, Family.ATTENTION) and not _batch_first(node)
-
-
-def _batch_first(node: Node) -> bool:
-    return node.module is None or getattr(node.module, "batch_first", True) is not False
+    if node.family(Family.RECURRENT, Family.ATTENTION):
+        return node.module is not None and getattr(node.module, "batch_first", True) is False
+    if node.op not in (moving.SQUEEZE, moving.UNSQUEEZE) or node.input is None:
+        return False
+    nothing = node.arg("dim") is None and node.info.rank == node.input.info.rank
+    return node.input.info.batch == (0,) and (node.arg("dim") == 0 or nothing)

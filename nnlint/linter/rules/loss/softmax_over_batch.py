@@ -12,7 +12,7 @@ from nnlint.linter.operators import linear
 from nnlint.linter.operators.activation import LOG_SOFTMAX
 from nnlint.linter.operators.base import Family
 from nnlint.linter.rules.base import Category, NotChecked, Rule
-from nnlint.linter.rules.loss.layout import Layout, chosen_dim, effective_dim
+from nnlint.linter.rules.loss.layout import Layout, effective_dim, is_implicit
 from nnlint.linter.rules.loss.origins import SOFTMAXES, fold
 from nnlint.linter.rules.loss.predictions import title
 
@@ -99,7 +99,7 @@ class SoftmaxOverBatch(Rule):
         for node in graph.nodes:
             if not (node.op in SOFTMAXES or node.op is LOG_SOFTMAX) or node.input is None:
                 continue
-            info, implicit, dim = node.input.info, chosen_dim(node) is None, effective_dim(node)
+            info, implicit, dim = node.input.info, is_implicit(node), effective_dim(node)
             ending = bool(node.users) and all(fold(u, _onward, _ends, ends) for u in node.users)
             if info.shape is None or info.batch is None:
                 if implicit or (dim == 0 and ending):
