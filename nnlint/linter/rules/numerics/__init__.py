@@ -1,0 +1,1 @@
+"""Rules about logarithms, roots, divisions and exponentials."""
