@@ -247,7 +247,7 @@ def test_a_process_for_each_file_where_there_is_no_fork(folder):
     (folder / "bad.py").write_text(f"{NET}\nimport ctypes; ctypes.string_at(0)\n")
     (folder / "slow.py").write_text(f"{NET}\nwhile True: pass\n")
     with Pool(fork=False) as pool:
-        report = lint_paths(["."], LintSettings(timeout=1), rules=all_rules(), pool=pool)
+        report = lint_paths(["."], LintSettings(timeout=3), rules=all_rules(), pool=pool)
     found = [(f.location.path, f.location.line) for f in report.findings if f.code == "NNL001"]
     assert found == [("bad.py", 12), ("slow.py", 12)]
     assert [model.analysed for model in report.models] == [False, True, False]
