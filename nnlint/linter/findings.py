@@ -217,6 +217,15 @@ class Report:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
 
+    def __str__(self) -> str:
+        from nnlint.linter.table import render
+
+        return render(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        # What a notebook shows for a report at the end of a cell.
+        printer.text("Report(...)" if cycle else str(self))
+
     def __len__(self) -> int:
         return len(self.findings)
 

@@ -316,7 +316,7 @@ CAST = operator(
     "to",
     _P,
     params="input dtype",
-    shape=shapes.same,
+    shape=shapes.cast,
     methods="to type type_as",
     aten="to _to_copy type_as",
 )
@@ -369,7 +369,7 @@ ROUND = operator(
     methods="round floor ceil trunc sign bernoulli multinomial",
     aten="round floor ceil trunc sign bernoulli multinomial",
 )
-TO_INTEGER = operator("long", _STOP, shape=shapes.same, methods="long int short byte bool char")
+TO_INTEGER = operator("long", _STOP, shape=shapes.same_int, methods="long int short byte bool char")
 ONE_HOT = operator(
     "one_hot",
     _STOP,

@@ -141,6 +141,24 @@ def same_float(call: Call) -> Any:
     return Tensor(same(call).shape, "float")
 
 
+def same_int(call: Call) -> Any:
+    """Give the result the shape of the first argument, as integers."""
+    return Tensor(same(call).shape, "int")
+
+
+def cast(call: Call) -> Any:
+    """Give the result the kind of the dtype among the arguments, if there is one."""
+    tensor = same(call)
+    for value in call.args.values():
+        name = str(value)
+        if name.startswith("torch."):
+            if "float" in name:
+                return Tensor(tensor.shape, "float")
+            if "int" in name or name == "torch.bool":
+                return Tensor(tensor.shape, "bool" if name == "torch.bool" else "int")
+    return tensor
+
+
 def same_bool(call: Call) -> Any:
     """Give the result the broadcast shape, as booleans."""
     return Tensor(broadcast(call).shape, "bool")
