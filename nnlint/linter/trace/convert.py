@@ -71,6 +71,7 @@ class Converter:
             node.location = node.call = None
         elif fx_node.op == "output":
             node.kind, node.args = "output", {"input": args[0] if args else None}
+            node.location = node.call = None
         elif fx_node.op == "get_attr":
             node.kind, node.path = "param", str(fx_node.target)
             node.tensor = _attribute(self._model, node.path)
