@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from nnlint.linter.discover.classes import ClassInfo, FunctionDef, mentions
+import ast
+from collections.abc import Mapping
+
+from nnlint.linter.discover.classes import ClassInfo, mentions
 
 
 def uses_of(
-    classes: dict[str, ClassInfo], functions: dict[str, FunctionDef]
+    classes: dict[str, ClassInfo],
+    functions: Mapping[str, frozenset[str]],
+    registries: Mapping[str, ast.expr],
 ) -> dict[str, frozenset[str]]:
-    """Return the identifiers that each module class reads, also through functions it calls."""
-    called: dict[str, frozenset[str]] = {}
+    """Return the identifiers that each module class reads, also through what it reads.
 
-    def read(name: str) -> frozenset[str]:
-        if name not in called:
-            called[name] = mentions(functions[name])
-        return called[name]
-
+    That is through the functions that it calls and, as a choice of layers, the literal dicts and
+    lists of the file. What a Lightning module chooses from is rather a choice of models.
+    """
+    chosen = {name: mentions(node) for name, node in registries.items()}
     found: dict[str, frozenset[str]] = {}
     for info in classes.values():
         if not info.module:
@@ -27,8 +30,9 @@ def uses_of(
             if name in seen:
                 continue
             seen.add(name)
-            if name in functions:
-                stack.extend(read(name))
+            stack.extend(functions.get(name, ()))
+            if not info.lightning:
+                stack.extend(chosen.get(name, ()))
         found[info.name] = frozenset(seen)
     return found
 

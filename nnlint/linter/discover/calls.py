@@ -189,7 +189,12 @@ class Calls(Objects):
         given = dict(zip(names, arguments.positional, strict=False))
         given.update(arguments.keywords)
         optional = set(defaults(found[1]))
-        passed = {name for name, value in given.items() if name in optional and not is_none(value)}
+        # A literal is a switch and not an input: tracing keeps to the default.
+        passed = {
+            name
+            for name, value in given.items()
+            if name in optional and not isinstance(value, Constant)
+        }
         if passed:
             self.passed.append((made, frozenset(passed)))
 

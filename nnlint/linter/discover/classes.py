@@ -57,6 +57,17 @@ def functions(source: Source) -> dict[str, FunctionDef]:
     }
 
 
+def registries(source: Source) -> dict[str, ast.expr]:
+    """Return the dicts, lists and tuples that the top level of a file assigns to names."""
+    found: dict[str, ast.expr] = {}
+    for node, _ in on_import(source.tree.body):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict | ast.List | ast.Tuple):
+            found.update(
+                (target.id, node.value) for target in node.targets if isinstance(target, ast.Name)
+            )
+    return found
+
+
 def required_parameters(node: FunctionDef, *, skip: int) -> tuple[str, ...]:
     """Return the parameters of a function that have no default, without the first `skip`."""
     positional = [*node.args.posonlyargs, *node.args.args]

@@ -71,6 +71,9 @@ class Externals(Calls):
     def _function(self, dotted: str, arguments: Arguments, node: ast.expr) -> Value:
         """Apply a function to tensors: one more step on the way of a model's output."""
         values = arguments.values
+        if values and isinstance(values[0], ClassRef) and values[0].info.module:
+            # build(Net, block=Block): what goes along with a model class are its parts.
+            self.give(Made(self.number(), values[0].info, arguments=arguments.after(1)))
         received = outputs_in(values)
         if received is None:
             self.run_callbacks(arguments)

@@ -21,6 +21,7 @@ from nnlint.linter.discover.values import (
 _BUDGET = 20_000
 _BUDGET_PER_NODE = 3
 _ROOT_BUDGET = 2_000
+_MAX_OBJECTS = 4
 _EVALUATION = frozenset(("validation_step", "test_step", "predict_step"))
 _NO_FACTORY = ("main", "train", "test", "fit", "run", "eval")
 
@@ -29,6 +30,7 @@ class Interpreter(Statements):
     """The abstract run of one file.
 
     Attributes:
+        mentions: Identifiers that each top-level function reads.
         factories: Zero-argument functions that build and return a model, with what they return.
         loss_parameters: Optional forward parameters that reach a loss inside forward, by class.
     """
@@ -42,6 +44,8 @@ class Interpreter(Statements):
     ) -> None:
         super().__init__(source, names, classes, _BUDGET + _BUDGET_PER_NODE * names.size)
         self.functions = functions
+        self.mentions = {name: mentions(node) for name, node in functions.items()}
+        self._built: dict[ClassInfo, list[Made]] = {}
         self.factories: dict[str, tuple[Made, ...]] = {}
         self.loss_parameters: dict[str, frozenset[str]] = {}
 
@@ -59,9 +63,13 @@ class Interpreter(Statements):
         for name, node in self.functions.items():
             if name in building:
                 self._try_factory(name, node)
+        for made in self.made:
+            if made.info is not None and not made.proto:
+                self._built.setdefault(made.info, []).append(made)
         for info in self.classes.values():
             if info.module and not info.criterion_like:
-                self._run_model_methods(info)
+                for made in self._objects(info):
+                    self._run_model_methods(info, made)
         relevant = self._relevant(set())
         for name, info in self.classes.items():
             if not info.module and name in relevant:
@@ -83,7 +91,7 @@ class Interpreter(Statements):
             for mentioned in info.mentions | _annotations(info.node):
                 readers.setdefault(mentioned, []).append(name)
         for name, node in self.functions.items():
-            for mentioned in mentions(node) | _annotations(node):
+            for mentioned in self.mentions[name] | _annotations(node):
                 readers.setdefault(mentioned, []).append(name)
         stack = list(relevant)
         while stack:
@@ -121,15 +129,12 @@ class Interpreter(Statements):
         ):
             self.factories[name] = made
 
-    def _object(self, info: ClassInfo) -> Made:
-        """Return an object of a class, rather one that the file builds."""
-        for made in reversed(self.made):
-            if made.info is info:
-                return made
-        return self.stand_in(info)
+    def _objects(self, info: ClassInfo) -> list[Made]:
+        """Return the latest objects of a class that the file builds, or one that stands for any."""
+        built = self._built.get(info, [])
+        return built[-_MAX_OBJECTS:] or [self.stand_in(info)]
 
-    def _run_model_methods(self, info: ClassInfo) -> None:
-        made = self._object(info)
+    def _run_model_methods(self, info: ClassInfo, made: Made) -> None:
         self.set_mode(made, evaluating=False)
         for each in info.mro:
             for name, node in each.methods.items():
@@ -141,7 +146,7 @@ class Interpreter(Statements):
     def _run_methods(self, info: ClassInfo) -> None:
         if all(node in self.visited for node in info.methods.values()):
             return
-        made = self._object(info)
+        made = self._objects(info)[-1]
         self._refill()
         self.start(made)
         for node in info.methods.values():

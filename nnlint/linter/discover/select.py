@@ -6,7 +6,7 @@ import ast
 
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.blocks import users, uses_of
-from nnlint.linter.discover.classes import ClassInfo, name_location
+from nnlint.linter.discover.classes import ClassInfo, name_location, registries
 from nnlint.linter.discover.flow import Interpreter
 from nnlint.linter.discover.recording import merge
 from nnlint.linter.discover.source import Source
@@ -32,7 +32,7 @@ class Selection:
             for record in run.records
             if record.made.info is not None and sinks.loss(record.use.sink)
         }
-        self.mentioned = uses_of(run.classes, run.functions)
+        self.mentioned = uses_of(run.classes, run.mentions, registries(source))
         self.given = {
             value.info if isinstance(value, ClassRef) else value.root.info or value.root
             for receiver, value in run.given

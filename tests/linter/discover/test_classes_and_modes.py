@@ -402,6 +402,7 @@ def test_optional_parameters_that_feed_a_loss_in_forward_are_passed(found, body,
         ("model(x, weight=w)", {"weight"}),
         ("model(x, **{'mask': m})", {"mask"}),
         ("model(*batch)", set()),
+        ("model(x, mask=True)", set()),
         ("model(x, targets=None)", set()),
     ],
 )

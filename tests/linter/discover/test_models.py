@@ -161,11 +161,30 @@ def test_a_class_built_by_a_helper_that_a_model_calls_is_a_block(found):
         "net = Net(functools.partial(Block, bias=False), 2)\n",
         "net = Net(Block(), 2)\n",
         "net = Net(block=Block(), layers=2)\n",
+        "from zoo import build\nnet = Net(1, 2)\nother = build(Net, 'net', block=Block)\n",
     ],
 )
 def test_a_class_given_to_the_constructor_of_a_model_is_a_block(found, build):
     text = "import functools\n" + HEAD + body("Block") + body("Net", init="self, block, layers")
     assert list(found(text + build)) == ["net"]
+
+
+def test_a_class_that_a_model_chooses_from_a_registry_is_a_block(found):
+    net = (
+        "KINDS = {'plain': Block}\n"
+        "class Net(nn.Module):\n    def __init__(self, kind):\n        self.a = KINDS[kind]()\n"
+        "    def forward(self, x):\n        return self.a(x)\n"
+    )
+    assert list(found(HEAD + body("Block") + net)) == ["Net"]
+
+
+def test_a_class_that_a_lightning_module_chooses_from_a_registry_is_a_model(found):
+    lit = (
+        "import lightning as L\nKINDS = {'plain': Net}\n"
+        "class Lit(L.LightningModule):\n    def __init__(self, kind):\n"
+        "        self.a = KINDS[kind]()\n    def forward(self, x):\n        return self.a(x)\n"
+    )
+    assert list(found(HEAD + body("Net") + lit)) == ["Net", "Lit"]
 
 
 def test_a_block_that_builds_itself_is_a_model(found):
