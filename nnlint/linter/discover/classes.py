@@ -61,11 +61,17 @@ def registries(source: Source) -> dict[str, ast.expr]:
     """Return the dicts, lists and tuples that the top level of a file assigns to names."""
     found: dict[str, ast.expr] = {}
     for node, _ in on_import(source.tree.body):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict | ast.List | ast.Tuple):
+        if isinstance(node, ast.Assign) and _is_display(node.value):
             found.update(
                 (target.id, node.value) for target in node.targets if isinstance(target, ast.Name)
             )
     return found
+
+
+def _is_display(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "dict"
+    return isinstance(node, ast.Dict | ast.List | ast.Tuple)
 
 
 def required_parameters(node: FunctionDef, *, skip: int) -> tuple[str, ...]:

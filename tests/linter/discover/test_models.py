@@ -169,9 +169,10 @@ def test_a_class_given_to_the_constructor_of_a_model_is_a_block(found, build):
     assert list(found(text + build)) == ["net"]
 
 
-def test_a_class_that_a_model_chooses_from_a_registry_is_a_block(found):
+@pytest.mark.parametrize("kinds", ["{'plain': Block}", "dict(plain=Block)", "[Block]"])
+def test_a_class_that_a_model_chooses_from_a_registry_is_a_block(found, kinds):
     net = (
-        "KINDS = {'plain': Block}\n"
+        f"KINDS = {kinds}\n"
         "class Net(nn.Module):\n    def __init__(self, kind):\n        self.a = KINDS[kind]()\n"
         "    def forward(self, x):\n        return self.a(x)\n"
     )

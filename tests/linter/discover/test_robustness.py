@@ -210,8 +210,8 @@ def test_a_long_file_is_read_quickly():
         "def train{0}(n):\n    model = Net{0}(n)\n    return F.cross_entropy(model(n), n)\n"
     )
     source = Source.parse("model.py", HEAD + "".join(part.format(i) for i in range(500)))
-    start = time.perf_counter()
+    start = time.process_time()
     targets = discover(source)
-    assert time.perf_counter() - start < 2.5  # well under half a second on an idle machine
+    assert time.process_time() - start < 1.5  # a quarter of a second, and room for slow machines
     assert len(targets) == 501
     assert sum(len(target.uses) for target in targets) == 500
