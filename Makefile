@@ -27,7 +27,7 @@ check: $(READY)
 
 # Regenerate what is generated: JSON schemas, the rule catalogue.
 gen: $(READY)
-	$(BIN)/python -m nnlint.cli.generate
+	$(BIN)/python docs/generate.py
 
 bench: $(READY)
 	$(BIN)/python benchmarks/cold_start.py

@@ -4,7 +4,8 @@
 
     NnlintError
     ├── UsageError       a wrong argument or path                    exit code 2
-    │   └── ConfigError  a wrong key or value in pyproject.toml      exit code 2
+    │   ├── ConfigError  a wrong key or value in pyproject.toml      exit code 2
+    │   └── NoModelError paths without any model                     exit code 2
     └── InternalError    a defect of nnlint itself                   exit code 2
 
 What goes wrong inside the linted file is not an exception but a finding (NNL001 to NNL004).
@@ -34,6 +35,10 @@ class UsageError(NnlintError):
 
 class ConfigError(UsageError):
     """A wrong key or value in the configuration file."""
+
+
+class NoModelError(UsageError):
+    """The paths hold no model at all."""
 
 
 class InternalError(NnlintError):

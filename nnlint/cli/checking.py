@@ -17,7 +17,7 @@ from nnlint.cli.console import (
 from nnlint.cli.formats import Destination, RenderOptions, load_format, parse_destinations
 from nnlint.cli.progress import Progress
 from nnlint.cli.wording import did_you_mean
-from nnlint.errors import UsageError
+from nnlint.errors import NoModelError, UsageError
 from nnlint.linter.findings import Report, Severity
 from nnlint.linter.settings import InputSpec, LintSettings, ModelSettings
 
@@ -43,7 +43,12 @@ def check(paths: Sequence[str], **options: Any) -> int:
         config = find_configuration(paths, options)
         settings = merge(config, options, default_model)
         destinations = destinations or parse_destinations(config.table.output_format)
-        report = _lint(without_excluded(paths, config), settings, options, pool)
+        try:
+            report = _lint(without_excluded(paths, config), settings, options, pool)
+        except NoModelError:
+            if not options["allow_no_models"]:
+                raise
+            report = Report()
     return deliver(report, destinations, config, options)
 
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from nnlint.errors import UsageError
+from nnlint.errors import NoModelError, UsageError
 from nnlint.linter.discover import discover
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import Target
@@ -49,8 +49,8 @@ def lint_paths(
         progress: Called with what is being done.
 
     Raises:
-        UsageError: A path is missing or no Python file, a named model does not exist, or there is
-            no model at all.
+        UsageError: A path is missing or no Python file, or a named model does not exist.
+        NoModelError: There is no model at all.
     """
     files = find_files(paths, stdin_text=stdin_text, stdin_filename=stdin_filename)
     with contextlib.ExitStack() as stack:
@@ -67,13 +67,13 @@ def _silent(_: str) -> None:
     pass
 
 
-def _nothing_found(paths: Sequence[str], files: Sequence[File]) -> UsageError:
+def _nothing_found(paths: Sequence[str], files: Sequence[File]) -> NoModelError:
     if any(file.explicit for file in files):
         names = ", ".join(file.path for file in files if file.explicit)
         message = f"no model found in {names}"
     else:
         message = f"no PyTorch models below {', '.join(paths)}"
-    return UsageError(
+    return NoModelError(
         message,
         hint="nnlint lints classes derived from torch.nn.Module, and functions and variables "
         "that give one; name one with file.py:Name.",

@@ -100,6 +100,11 @@ _SEVERITIES = click.Choice(["error", "warning", "note"])
     show_default=True,
     help="Colour; NO_COLOR and FORCE_COLOR are respected.",
 )
+@click.option(
+    "--allow-no-models",
+    is_flag=True,
+    help="Exit with 0 where the paths hold no model, as hooks and editors need.",
+)
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
 def command(paths: tuple[str, ...], **options: Any) -> int:
     """Lint model files, folders, or one model of a file (model.py:Net).
