@@ -1,0 +1,1 @@
+"""Rules about how layers are connected: unused, unregistered, cut off, mixed up."""
