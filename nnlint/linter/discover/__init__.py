@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import re
 
-from nnlint.linter.discover.classes import collect, functions
-from nnlint.linter.discover.flow import Interpreter
-from nnlint.linter.discover.names import Names
-from nnlint.linter.discover.select import Selection
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import UNKNOWN, OutputUse, Step, Target
 
@@ -21,6 +17,12 @@ def discover(source: Source) -> tuple[Target, ...]:
     # Files without torch are the many; a substring is cheaper than a walk.
     if "torch" not in source.text and "lightning" not in source.text:
         return ()
+    # Rules name this package's types; what walks a file is needed only here.
+    from nnlint.linter.discover.classes import collect, functions
+    from nnlint.linter.discover.flow import Interpreter
+    from nnlint.linter.discover.names import Names
+    from nnlint.linter.discover.select import Selection
+
     names = Names.of(source.tree)
     classes = collect(source, names)
     if not any(info.module for info in classes.values()) and not _LAYER.search(source.text):
