@@ -12,7 +12,7 @@ VIEW = operator(
     params="input *shape",
     shape=shapes_moving.view,
     functions="torch.reshape",
-    methods="view reshape",
+    methods="view reshape resize",
     aten="view reshape _unsafe_view",
     signatures={"torch.reshape": "input shape"},
 )
