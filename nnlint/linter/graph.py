@@ -7,6 +7,7 @@ appended as nodes, up to the criterion.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -238,9 +239,25 @@ def sources(node: Node, through: frozenset[Family] = TRANSPARENT) -> list[Node]:
 
 def data_inputs(node: Node) -> tuple[Node, ...]:
     """Return the inputs that carry values (not sizes): nodes without a plain Python value."""
-    return tuple(
-        i for i in node.inputs if i.value is None and i.kind != "param" and not _is_size(i)
-    )
+    return tuple(i for i in node.inputs if _carries_values(i))
+
+
+def takes_one(node: Node) -> bool:
+    """Tell whether exactly one input carries values, without a look at all of very many."""
+    return len(_first_two(node)) == 1
+
+
+def takes_several(node: Node) -> bool:
+    """Tell whether more than one input carries values."""
+    return len(_first_two(node)) == 2
+
+
+def _first_two(node: Node) -> tuple[Node, ...]:
+    return tuple(itertools.islice(filter(_carries_values, node.inputs), 2))
+
+
+def _carries_values(node: Node) -> bool:
+    return node.value is None and node.kind != "param" and not _is_size(node)
 
 
 def _is_size(node: Node) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nnlint.linter.graph import Node, data_inputs
+from nnlint.linter.graph import Node, takes_one
 from nnlint.linter.operators import activation, linear
 from nnlint.linter.operators.base import Family
 
@@ -58,7 +58,7 @@ class Units:
     @property
     def value(self) -> float | None:
         """The value that all weights share, None where they differ."""
-        first = float(self.weights[0].flatten()[0])
+        first = float(self.weights[0].detach().flatten()[0])
         return first if all(bool((w == first).all()) for w in self.weights) else None
 
 
@@ -111,14 +111,17 @@ def ends(node: Node) -> Ends:
     """Follow the values of a layer to the next layers, joins and exits."""
     found = Ends()
     for user in _beyond(node):
-        if user.family(Family.RECURRENT):
+        if user.family(Family.STOP, Family.PYTHON, Family.COMPARE):
+            continue
+        if user.kind == "output" or user.op is None or user.family(Family.LOSS):
+            found.open = True
+        elif user.family(Family.RECURRENT):
             found.layers.append(user)
-        elif user.family(Family.LINEAR, Family.ATTENTION):
-            (found.layers if len(data_inputs(user)) == 1 else found.joins).append(user)
-        elif len(data_inputs(user)) > 1 and user.kind == "op" and user.op is not None:
+        elif not takes_one(user):
             found.joins.append(user)
-            found.open |= user.family(Family.LOSS)
-        elif not user.family(Family.STOP, Family.PYTHON, Family.COMPARE):
+        elif user.family(Family.LINEAR, Family.ATTENTION):
+            found.layers.append(user)
+        else:
             found.open = True
     return found
 
@@ -149,11 +152,11 @@ def _beyond(node: Node, keep: object = None) -> Iterator[Node]:
 
 
 def _handed_on(node: Node) -> bool:
-    return node.family(*_ALIKE) and len(data_inputs(node)) == 1
+    return node.family(*_ALIKE) and takes_one(node)
 
 
 def _keeps_zero(node: Node) -> bool:
-    if len(data_inputs(node)) != 1:
+    if not takes_one(node):
         return False
     if node.family(Family.NORM):
         bias = node.parameter("bias")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnlint.linter.findings import Finding, Related, Severity
-from nnlint.linter.graph import ModelGraph, Node, consumers, data_inputs
+from nnlint.linter.graph import ModelGraph
 from nnlint.linter.operators import activation
 from nnlint.linter.operators.base import Family
 from nnlint.linter.rules.base import Category, NotChecked, Rule
@@ -86,15 +86,15 @@ class BatchNormAfterActivation(Rule):
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:
         """Yield a finding for each batch norm behind the activation of a layer."""
         for norm in filter(flow.is_batch_norm, graph.nodes):
-            active = _only_source(norm, _BETWEEN)
+            active = flow.only_source(norm, _BETWEEN)
             if active is None or not active.family(Family.ACTIVATION):
                 continue
             if active.op is activation.GLU or len(flow.data_users(active)) > 1:
                 continue
-            layer = _only_source(active, _BETWEEN)
+            layer = flow.only_source(active, _BETWEEN)
             if layer is None or not flow.is_weighted(layer):
                 continue
-            if any(user.family(Family.ACTIVATION) for user in consumers(norm)):
+            if any(user.family(Family.ACTIVATION) for user in flow.data_users(norm)):
                 continue
             name = active.op.name if active.op is not None else ""
             place = active.location
@@ -106,16 +106,3 @@ class BatchNormAfterActivation(Rule):
                 related=[Related(place, f"{name} is applied here")] if place else [],
                 evidence={"activation": name, "layer": layer.path},
             )
-
-
-def _only_source(node: Node, through: frozenset[Family]) -> Node | None:
-    """Walk back over single-input, single-use nodes to the first of another kind."""
-    while True:
-        values = data_inputs(node)
-        if len(values) != 1:
-            return None
-        node = values[0]
-        if not node.family(*through):
-            return node
-        if len(flow.data_users(node)) > 1:
-            return None

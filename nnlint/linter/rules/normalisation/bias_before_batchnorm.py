@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnlint.linter.findings import Finding, Related, Severity
-from nnlint.linter.graph import ModelGraph, Node, data_inputs
+from nnlint.linter.graph import ModelGraph, Node, takes_one
 from nnlint.linter.operators import moving, normalisation, pooling
 from nnlint.linter.operators.base import Family
 from nnlint.linter.operators.linear import LINEAR
@@ -113,7 +113,7 @@ def _norm_behind(layer: Node) -> Node | None:
     node = layer
     while True:
         users = flow.data_users(node)
-        if len(users) != 1 or len(data_inputs(users[0])) != 1:
+        if len(users) != 1 or not takes_one(users[0]):
             return None
         user = users[0]
         if user.op in _REMOVES_CONSTANTS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnlint.linter.findings import Finding, Related, Severity
-from nnlint.linter.graph import ModelGraph, Node, consumers, sources
+from nnlint.linter.graph import ModelGraph, Node
 from nnlint.linter.operators import dropout
 from nnlint.linter.operators.base import Family
 from nnlint.linter.rules.base import Category, NotChecked, Rule
@@ -99,7 +99,8 @@ class DropoutBeforeBatchNorm(Rule):
         layer_of = flow.nearest(graph.nodes, flow.is_weighted)
         for node in drops:
             if (norm := norm_of.get(node)) is not None:
-                by_design = _in_pre_activation_block(node, norm)
+                end = join_of.get(layer_of.get(norm, norm))
+                by_design = end is not None and _pre_activation(node, norm, end)
                 way = "inside a pre-activation block" if by_design else ""
                 yield self._found(graph, node, norm, way)
             elif (norm := norm_of.get(join_of.get(node, node))) is not None:
@@ -134,10 +135,14 @@ def _described(join: Node) -> str:
     return "a residual add" if flow.is_residual_add(join) else "a join with other values"
 
 
-def _in_pre_activation_block(node: Node, norm: Node) -> bool:
-    """Tell conv -> dropout -> norm -> activation -> conv -> residual add from all else."""
-    if not any(flow.is_weighted(source) for source in sources(node)):
-        return False
-    active = (c for c in consumers(norm) if c.family(Family.ACTIVATION))
-    layers = (layer for act in active for layer in consumers(act) if flow.is_weighted(layer))
-    return any(flow.is_residual_add(end) for layer in layers for end in consumers(layer))
+def _pre_activation(node: Node, norm: Node, end: Node) -> bool:
+    """Tell conv -> dropout -> norm -> activation -> conv -> residual add from all else.
+
+    Args:
+        node: The dropout.
+        norm: The batch norm that it feeds.
+        end: The join behind the layer behind the norm; no other norm lies before it.
+    """
+    source = flow.only_source(node, frozenset({Family.PASS}))
+    active = any(user.family(Family.ACTIVATION) for user in flow.data_users(norm))
+    return active and source is not None and flow.is_weighted(source) and flow.is_residual_add(end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnlint.linter.findings import Finding, Related, Severity
-from nnlint.linter.graph import ModelGraph, Node, data_inputs
+from nnlint.linter.graph import ModelGraph, Node, data_inputs, takes_one
 from nnlint.linter.operators import loss as losses
 from nnlint.linter.operators.base import Family
 from nnlint.linter.rules.base import Category, NotChecked, Rule
@@ -103,16 +103,13 @@ class DropoutOnOutput(Rule):
 
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:
         """Yield a finding for each dropout that reaches a loss without a layer in between."""
-        told: set[Node] = set()
+        seen: set[Node] = set()
         for loss in graph.losses:
             prediction = loss.args.get("input")
-            if loss.op not in _PREDICTED or not isinstance(prediction, Node):
-                continue
-            for node in _dropouts(prediction):
-                if node not in told:
-                    told.add(node)
+            if loss.op in _PREDICTED and isinstance(prediction, Node):
+                for node in _dropouts(prediction, seen):
                     yield self._found(graph, node, loss)
-        if not graph.loss_known and any(_dropouts(output) for output in graph.outputs):
+        if not graph.loss_known and any(_dropouts(output, seen) for output in graph.outputs):
             yield NotChecked(
                 "the model ends in dropout and no loss was found for it; name it with --loss"
             )
@@ -129,10 +126,9 @@ class DropoutOnOutput(Rule):
         )
 
 
-def _dropouts(output: Node) -> list[Node]:
-    """Return the dropouts that a value comes from without a layer in between."""
+def _dropouts(output: Node, seen: set[Node]) -> list[Node]:
+    """Return the dropouts, not seen before, that a value comes from without a layer in between."""
     found: list[Node] = []
-    seen: set[Node] = set()
     stack = [output]
     while stack:
         node = stack.pop()
@@ -142,7 +138,7 @@ def _dropouts(output: Node) -> list[Node]:
         if flow.drops(node):
             found.append(node)
             continue
-        values = data_inputs(node)
-        if node.family(Family.SHAPE, Family.DROPOUT) or (node.family(*_AFTER) and len(values) == 1):
-            stack.extend(reversed(values))
+        joins = node.family(Family.SHAPE, Family.DROPOUT)
+        if joins or (node.family(*_AFTER) and takes_one(node)):
+            stack.extend(reversed(data_inputs(node)))
     return found

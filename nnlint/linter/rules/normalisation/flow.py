@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from nnlint.linter.graph import Node, data_inputs
+from nnlint.linter.graph import Node, data_inputs, takes_one, takes_several
 from nnlint.linter.operators import arithmetic, dropout, linear, normalisation
 from nnlint.linter.operators.base import Family
 
@@ -54,12 +54,12 @@ def is_weighted(node: Node) -> bool:
 
 def is_join(node: Node) -> bool:
     """Tell whether a node joins several values: a residual add, a concatenation, a product."""
-    return node.family(Family.ELEMENTWISE, Family.SHAPE) and len(data_inputs(node)) > 1
+    return node.family(Family.ELEMENTWISE, Family.SHAPE) and takes_several(node)
 
 
 def is_residual_add(node: Node) -> bool:
     """Tell whether a node adds two values that both depend on the input."""
-    return node.op is arithmetic.ADD and len(data_inputs(node)) > 1
+    return node.op is arithmetic.ADD and takes_several(node)
 
 
 def data_users(node: Node) -> list[Node]:
@@ -80,7 +80,19 @@ def nearest(
             if wanted(user):
                 found[node] = user
                 break
-            if user in found and user.family(*through) and len(data_inputs(user)) == 1:
+            if user in found and user.family(*through) and takes_one(user):
                 found[node] = found[user]
                 break
     return found
+
+
+def only_source(node: Node, through: frozenset[Family]) -> Node | None:
+    """Walk back over single-input, single-use nodes to the first that is not of `through`."""
+    while True:
+        if not takes_one(node):
+            return None
+        node = data_inputs(node)[0]
+        if not node.family(*through):
+            return node
+        if len(data_users(node)) > 1:
+            return None
