@@ -41,7 +41,11 @@ def measure(command: list[str]) -> Run:
     """Run a command to its end, watching its process tree."""
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=MODELS, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=MODELS,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     tree = largest = 0
     while process.poll() is None:
@@ -94,8 +98,12 @@ def main() -> int:
     bare_run, lint_run = measure(BARE), measure(LINT)
     tree = lint_run.tree_mib / bare_run.tree_mib
     largest = lint_run.largest_mib / bare_run.largest_mib
-    print(f"peak memory, whole tree: {bare_run.tree_mib:.0f} and {lint_run.tree_mib:.0f} MiB, ratio {tree:.2f}")
-    print(f"peak memory, one process: {bare_run.largest_mib:.0f} and {lint_run.largest_mib:.0f} MiB, ratio {largest:.2f}")
+    print(
+        f"peak memory, whole tree: {bare_run.tree_mib:.0f} and {lint_run.tree_mib:.0f} MiB, ratio {tree:.2f}"
+    )
+    print(
+        f"peak memory, one process: {bare_run.largest_mib:.0f} and {lint_run.largest_mib:.0f} MiB, ratio {largest:.2f}"
+    )
     good = ratio <= RATIO_BOUND and tree <= RATIO_BOUND
     for name, command in LIGHT.items():
         seconds = statistics.median(wall(command) for _ in range(runs))
