@@ -110,8 +110,8 @@ class BatchMixing(Rule):
                 yield self._runs_over_batch(graph, node, layout)
             elif (pooled := _pooled_as_sequence(node)) is not None:
                 yield self._pools_batch(graph, node, pooled)
-        if not layouts:
-            yield NotChecked("the shapes of this model are not known; give them with --input")
+        if any(_is_unclear(n, layouts) for n in graph.ops(*REGROUPING)):
+            yield NotChecked("the shapes around a reshape are not known; give them with --input")
 
     def _reshape(self, graph: ModelGraph, scramble: Scramble) -> Finding:
         before, after = scramble.before, scramble.after
@@ -147,6 +147,15 @@ class BatchMixing(Rule):
             severity=Severity.WARNING,
             modules=[node.path],
         )
+
+
+def _is_unclear(node: Node, layouts: dict[Node, Layout]) -> bool:
+    """Tell whether a reshape may touch the batch and nobody knows."""
+    if node.op is moving.FLATTEN and node.arg("start_dim", 0) not in (0, None):
+        return False
+    if node.input is None or node.input.kind == "param" or node.input in layouts:
+        return node.info.batch is None and node.input in layouts
+    return node.input.info.batch is None
 
 
 def _is_sequence_first(node: Node) -> bool:

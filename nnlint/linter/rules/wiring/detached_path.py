@@ -103,6 +103,7 @@ class DetachedPath(Rule):
         counted = reaches(graph, root=is_root, passes=gradients.carries)
         cut = [t for t in cut if any(n in counted for n in t.users)]
         if not cut:
+            yield from self._cut_loss(graph, gradients)
             return
         if len(cut) == len(trained) and not graph.losses:
             yield NotChecked("no output carries a gradient and no loss is known")
@@ -117,6 +118,30 @@ class DetachedPath(Rule):
             if node.family(Family.STOP) or not node.grad:
                 yield self._report(graph, node, members)
 
+    def _cut_loss(self, graph: ModelGraph, gradients: Gradients) -> Iterator[Finding]:
+        """Report the cut between the model's only output and its losses in training code."""
+        losses = graph.losses
+        whole = all(use.certain for use in graph.uses) and len(graph.outputs) == 1
+        if not whole or not losses or not all(loss.stitched for loss in losses):
+            return
+        graded = reaches(
+            graph,
+            root=lambda n: n.kind == "op" and is_root(n),
+            passes=lambda _source, user: gradients.open(user),
+        )
+        output = graph.outputs[0]
+        if output in graded:
+            return
+        counted = reaches(graph, root=lambda n: n in losses, passes=gradients.carries)
+        fed = {output}
+        for node in graph.nodes:
+            if node.stitched and node in counted and any(i in fed for i in node.inputs):
+                if gradients.open(node):
+                    fed.add(node)
+                elif node.family(Family.STOP):
+                    yield self._report(graph, node, trained_parameters(graph))
+                    return
+
     def _report(self, graph: ModelGraph, node: Node, cut: list[Trained]) -> Finding:
         values = sum(t.tensor.numel() for t in cut)
         owners = list(dict.fromkeys(t.name.rpartition(".")[0] or t.name for t in cut))
@@ -125,7 +150,7 @@ class DetachedPath(Rule):
         what = "torch.no_grad()" if not node.grad else node.op.name if node.op else "this"
         return self.finding(
             graph,
-            node,
+            node if node.grad else node.call or node.location,
             f"{what} cuts the only gradient path of {named} ({values:,} trainable parameters)",
             help="remove the cut, or say that they stay as they are: requires_grad_(False)",
             severity=Severity.NOTE if _is_frozen_part(graph, node, cut, list(tops)) else None,

@@ -91,12 +91,9 @@ class ShapeMismatch(Rule):
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:
         """Report the shape failure that the propagation met."""
         failure = graph.failure
-        if failure is None:
-            return
-        if not failure.certain:
-            yield NotChecked(
-                "no input size was found that fits; give one, e.g. --input 2x3x224x224"
-            )
+        if failure is None or not failure.certain:
+            if failure is not None or not _knows_inputs(graph):
+                yield NotChecked("no input size was found that fits; give one with --input")
             return
         node = failure.node
         makers = _makers(node)
@@ -114,6 +111,13 @@ class ShapeMismatch(Rule):
             ],
             evidence={"got": list(failure.got or ()), "expected": failure.expected},
         )
+
+
+def _knows_inputs(graph: ModelGraph) -> bool:
+    """Tell whether shapes were found for the inputs that go somewhere."""
+    if graph.capture == "export":
+        return True  # it ran
+    return all(n.info.shape is not None for n in graph.nodes if n.kind == "input" and n.users)
 
 
 def _makers(node: Node) -> list[Node]:
