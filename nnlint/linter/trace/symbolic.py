@@ -185,8 +185,9 @@ def call_defaults(model: torch.nn.Module, passed: frozenset[str]) -> dict[str, A
 def watching(tracer: Tracer) -> Iterator[None]:
     """Prepare for a trace that sees everything, and undo that.
 
-    Modules that forward builds are recorded. Gradients are on, so that a no_grad block shows.
-    Python functions that were hidden with `torch.fx.wrap` are traced like all others.
+    Modules that forward builds are recorded. Gradients are on, so that a no_grad block shows; a
+    checkpoint's own is left out, since it computes its gradients later. Python functions that were
+    hidden with `torch.fx.wrap` are traced like all others.
     """
     original = torch.nn.Module.__init__
     wrapped = torch.fx._symbolic_trace._wrapped_fns_to_patch  # noqa: SLF001 - fx has no public list
@@ -200,6 +201,9 @@ def watching(tracer: Tracer) -> Iterator[None]:
         original(self, *args, **kwargs)
         tracer.created.append((self, tracer.code.site(sys._getframe(1))))  # noqa: SLF001 - as above
 
+    checkpoint = getattr(sys.modules.get("torch.utils.checkpoint"), "CheckpointFunction", None)
+    if checkpoint is not None:
+        checkpoint.apply = staticmethod(lambda run, _preserve, *args: run(*args))
     torch.nn.Module.__init__ = recording  # type: ignore[method-assign] # restored below
     for key in opaque:
         del wrapped[key]
@@ -208,6 +212,8 @@ def watching(tracer: Tracer) -> Iterator[None]:
             yield
     finally:
         wrapped.update(opaque)
+        if checkpoint is not None:
+            del checkpoint.apply
         torch.nn.Module.__init__ = original  # type: ignore[method-assign]
         tracer.created = [
             (m, at)
