@@ -224,7 +224,9 @@ def bind(params: tuple[str, ...], args: Sequence[Any], kwargs: Mapping[str, Any]
         known = alias in params or f"*{alias}" in params
         bound[alias if known else name] = value
     return {
-        name: value for name, value in bound.items() if not (value == () and f"*{name}" in params)
+        name: value
+        for name, value in bound.items()
+        if not (f"*{name}" in params and isinstance(value, tuple) and not value)
     }
 
 
