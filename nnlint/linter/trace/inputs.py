@@ -51,7 +51,7 @@ def accepted_by(consumer: Node, *, direct: bool) -> Iterator[Tensor]:
         yield from (Tensor((BATCH, length), "int") for length in LENGTHS)
         yield Tensor((BATCH,), "int")
     elif consumer.module is not None:
-        yield from _for_module(consumer, consumer.module)
+        yield from _for_module(consumer, consumer.module, direct=direct)
 
 
 _CONVOLUTIONS = lin.CONVOLUTIONS | lin.TRANSPOSED_CONVOLUTIONS
@@ -80,7 +80,7 @@ def _for_linear(features: int, *, direct: bool) -> Iterator[Tensor]:
     yield Tensor((BATCH, 8, 8, features), "float")
 
 
-def _for_module(consumer: Node, module: Any) -> Iterator[Tensor]:
+def _for_module(consumer: Node, module: Any, *, direct: bool) -> Iterator[Tensor]:
     if consumer.family(Family.RECURRENT) and hasattr(module, "input_size"):
         features = module.input_size
         for length in LENGTHS:
@@ -88,6 +88,9 @@ def _for_module(consumer: Node, module: Any) -> Iterator[Tensor]:
             lead = (BATCH, length) if batch_first else (length, BATCH)
             yield Tensor((*lead, features), "float")
         yield Tensor((BATCH, features), "float")
+        if not direct:
+            # The rows of a square image are read as a sequence.
+            yield Tensor((BATCH, 1, features, features), "float")
     elif consumer.family(Family.ATTENTION):
         found = _attention(module)
         if found is not None:

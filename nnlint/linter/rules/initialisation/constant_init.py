@@ -102,6 +102,8 @@ class ConstantInit(Rule):
                 continue
             if severity is Severity.ERROR:
                 text = "and the next layer weighs them alike: they work as one"
+            elif found.zero:
+                text = "so nothing before the layer gets a gradient in the first step"
             else:
                 text = "so the layer starts as a single feature"
             yield self._found(graph, node, found, f"{_start(node, found)}, {text}", severity)

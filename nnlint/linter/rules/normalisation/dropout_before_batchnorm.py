@@ -64,9 +64,10 @@ class DropoutBeforeBatchNorm(Rule):
     ## How it is decided
     From each dropout the values are followed to the nearest batch norm that gathers running
     statistics. Reached without a linear layer in between, it is a warning. It is a note where the
-    shift is weaker or the order is a known design: through the next convolution or linear layer,
-    through a residual add or a concatenation (DenseNet), and inside a pre-activation residual
-    block (wide ResNet: conv, dropout, batch norm, activation, conv, add).
+    shift is weaker or the order is a known design: behind the next convolution or linear layer,
+    behind a residual add or a concatenation (DenseNet), and inside a pre-activation residual
+    block (wide ResNet: conv, dropout, batch norm, activation, conv, add). A model gets each of
+    these notes once.
 
     ## Known limits
     How much the shift costs depends on p and on the width; small rates may do no harm. Alpha
@@ -97,37 +98,55 @@ class DropoutBeforeBatchNorm(Rule):
         norm_of = flow.nearest(graph.nodes, counted.__contains__)
         join_of = flow.nearest(graph.nodes, flow.is_join)
         layer_of = flow.nearest(graph.nodes, flow.is_weighted)
+        notes: dict[str, list[tuple[Node, Node]]] = {}
         for node in drops:
             if (norm := norm_of.get(node)) is not None:
                 end = join_of.get(layer_of.get(norm, norm))
-                by_design = end is not None and _pre_activation(node, norm, end)
-                way = "inside a pre-activation block" if by_design else ""
-                yield self._found(graph, node, norm, way)
+                if end is None or not _pre_activation(node, norm, end):
+                    yield self._warning(graph, node, norm)
+                    continue
+                way = "inside a pre-activation block"
             elif (norm := norm_of.get(join_of.get(node, node))) is not None:
-                yield self._found(graph, node, norm, f"through {_described(join_of[node])}")
+                way = f"behind {_described(join_of[node])}"
             elif (norm := norm_of.get(layer_of.get(node, node))) is not None:
-                yield self._found(graph, node, norm, "through one linear layer")
+                way = "behind the next layer"
+            else:
+                continue
+            notes.setdefault(way, []).append((node, norm))
+        for way, places in notes.items():
+            yield self._note(graph, way, places)
 
-    def _found(self, graph: ModelGraph, node: Node, norm: Node, way: str) -> Finding:
+    def _warning(self, graph: ModelGraph, node: Node, norm: Node) -> Finding:
         p = flow.rate(node) or 0.0
         factor = f"{1 / (1 - p):.3g} times" if p < 1 else "infinitely"
-        if way:
-            help_text = (
-                "keep it if evaluation is as good as training; else use dropout only after the "
-                "last batch norm"
-            )
-        else:
-            help_text = "put dropout after the batch norm and its activation"
         place = norm.location
         return self.finding(
             graph,
             node,
-            f"dropout (p={p:g}) feeds a batch norm{way and ' '}{way}, whose running variance "
-            f"comes from a mean square {factor} larger than in evaluation",
-            help=help_text,
-            severity=Severity.NOTE if way else None,
+            f"dropout (p={p:g}) feeds a batch norm, whose running variance comes from a mean "
+            f"square {factor} larger than in evaluation",
+            help="put dropout after the batch norm and its activation",
             related=[Related(place, "the batch norm is applied here")] if place else [],
             evidence={"p": p, "batch_norm": norm.path},
+        )
+
+    def _note(self, graph: ModelGraph, way: str, places: list[tuple[Node, Node]]) -> Finding:
+        node, norm = places[0]
+        more = f", and {len(places) - 1} more like it," if len(places) > 1 else ""
+        others = [n.location for n, _ in places[1:] if n.location not in (None, node.location)]
+        related = (
+            [Related(norm.location, "the batch norm is applied here")] if norm.location else []
+        )
+        related += [Related(place, "the same here") for place in others if place is not None]
+        return self.finding(
+            graph,
+            node,
+            f"dropout (p={flow.rate(node):g}){more} reaches a batch norm {way}",
+            help="keep it if evaluation is as good as training; else use dropout only after the "
+            "last batch norm",
+            severity=Severity.NOTE,
+            related=related,
+            modules=[n.path for n, _ in places if n.path],
         )
 
 
