@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
 # A list attribute is searched up to here; layer lists are short, data tables are not.
 _MAX_ELEMENTS = 10_000
-_KIND: dict[Any, str] = {list: "list", tuple: "tuple", dict: "dict", set: "set"}
+_KIND: dict[Any, str] = {
+    list: "list",
+    tuple: "tuple",
+    dict: "dict",
+    set: "set",
+    types.FunctionType: "closure",
+}
 
 
 class UnregisteredLayer(Rule):
@@ -176,8 +183,8 @@ def _hidden(module: torch.nn.Module) -> Iterator[tuple[str, str, list[torch.nn.M
 
     internal = vars(torch.nn.Module())
     for name, value in vars(module).items():
-        kind = _KIND.get(type(value)) or ("closure" if callable(value) else "")
-        if not kind or name in internal or isinstance(value, torch.nn.Module):
+        kind = _KIND.get(type(value))
+        if kind is None or name in internal:
             continue
         found = _modules_in(value)
         if found:
@@ -196,10 +203,11 @@ def _modules_in(value: Any) -> list[torch.nn.Module]:
             found[id(current)] = current
         elif type(current) is dict:
             stack.extend(list(current.values())[:_MAX_ELEMENTS])
+        elif isinstance(current, types.FunctionType):
+            cells = current.__closure__ or ()
+            stack.extend(cell.cell_contents for cell in cells if _filled(cell))
         elif type(current) in _KIND:
             stack.extend(list(current)[:_MAX_ELEMENTS])
-        elif closure := getattr(current, "__closure__", None):
-            stack.extend(cell.cell_contents for cell in closure if _filled(cell))
     return list(reversed(found.values()))
 
 
