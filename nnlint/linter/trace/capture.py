@@ -171,7 +171,7 @@ def _with_inputs(subject: Subject, first_error: Exception) -> Captured:
 
 def _obstacle(first: Exception, last: Exception) -> str:
     """Say what stops a trace, in the user's terms where the error is one of fx's own."""
-    if isinstance(first, torch.fx.proxy.TraceError):
+    if isinstance(first, torch.fx.proxy.TraceError) or "symbolic tracing" in str(first):
         return "forward decides or loops on a value that is only known when it runs"
     return _text(last if isinstance(first, TypeError) else first)
 
