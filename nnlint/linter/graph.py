@@ -68,6 +68,7 @@ class Node:
         call: The place in forward; equals `location` unless the layer sits in a container.
         built: Where the layer was built, if any.
         grad: Whether gradients are recorded here (False under torch.no_grad()).
+        custom: Whether it happens inside a torch.autograd.Function, which has its own backward.
         stitched: Whether the node comes from training code outside the model (the loss path).
         training: False for a stitched node that only evaluation code runs.
     """
@@ -88,6 +89,7 @@ class Node:
     call: Location | None = None
     built: Location | None = None
     grad: bool = True
+    custom: bool = False
     stitched: bool = False
     training: bool = True
     tensor: torch.Tensor | None = None

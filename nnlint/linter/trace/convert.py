@@ -66,6 +66,7 @@ class Converter:
         node.call = node.location = call
         node.path = mark.path if mark else ""
         node.grad = mark.grad if mark else True
+        node.custom = mark.custom if mark else False
         if fx_node.op == "placeholder":
             node.kind, node.name = "input", str(fx_node.target).lstrip("*")
             node.location = node.call = None

@@ -32,6 +32,7 @@ class Mark:
     path: str
     grad: bool
     in_container: bool = False
+    custom: bool = False
 
 
 @dataclass(slots=True)
@@ -60,6 +61,8 @@ class Tracer(torch.fx.Tracer):
         self.defaults = defaults
         self.marks: dict[torch.fx.Node, Mark] = {}
         self.orphans: dict[str, torch.nn.Module] = {}
+        # For each autograd.Function that is being applied: whether gradients were on outside.
+        self.functions: list[bool] = []
         self.created: list[tuple[torch.nn.Module, Location | None]] = []
         self._stack: list[tuple[str, torch.nn.Module]] = []
         self._paths: dict[int, str] = {}
@@ -147,8 +150,9 @@ class Tracer(torch.fx.Tracer):
         self.marks[node] = Mark(
             call=self.code.site(sys._getframe(1)),  # noqa: SLF001 - the documented way to a frame
             path=self._stack[-1][0] if self._stack else "",
-            grad=torch.is_grad_enabled(),
+            grad=self.functions[0] if self.functions else torch.is_grad_enabled(),
             in_container=kind == "call_module" and isinstance(parent, torch.nn.Sequential),
+            custom=bool(self.functions),
         )
         return node
 
@@ -185,9 +189,10 @@ def call_defaults(model: torch.nn.Module, passed: frozenset[str]) -> dict[str, A
 def watching(tracer: Tracer) -> Iterator[None]:
     """Prepare for a trace that sees everything, and undo that.
 
-    Modules that forward builds are recorded. Gradients are on, so that a no_grad block shows; a
-    checkpoint's own is left out, since it computes its gradients later. Python functions that were
-    hidden with `torch.fx.wrap` are traced like all others.
+    Modules that forward builds are recorded. Gradients are on, so that a no_grad block shows; the
+    ones inside checkpoints and custom autograd functions, which compute their gradients by other
+    means, do not count. Python functions that were hidden with `torch.fx.wrap` are traced like all
+    others.
     """
     original = torch.nn.Module.__init__
     wrapped = torch.fx._symbolic_trace._wrapped_fns_to_patch  # noqa: SLF001 - fx has no public list
@@ -202,8 +207,18 @@ def watching(tracer: Tracer) -> Iterator[None]:
         tracer.created.append((self, tracer.code.site(sys._getframe(1))))  # noqa: SLF001 - as above
 
     checkpoint = getattr(sys.modules.get("torch.utils.checkpoint"), "CheckpointFunction", None)
-    if checkpoint is not None:
-        checkpoint.apply = staticmethod(lambda run, _preserve, *args: run(*args))
+    apply = torch.autograd.Function.__dict__["apply"]
+
+    def applying(cls: type, *args: Any, **kwargs: Any) -> Any:
+        if cls is checkpoint:
+            return args[0](*args[2:])
+        tracer.functions.append(torch.is_grad_enabled())
+        try:
+            return apply.__get__(None, cls)(*args, **kwargs)
+        finally:
+            tracer.functions.pop()
+
+    torch.autograd.Function.apply = classmethod(applying)  # type: ignore[assignment, method-assign] # restored below
     torch.nn.Module.__init__ = recording  # type: ignore[method-assign] # restored below
     for key in opaque:
         del wrapped[key]
@@ -212,8 +227,7 @@ def watching(tracer: Tracer) -> Iterator[None]:
             yield
     finally:
         wrapped.update(opaque)
-        if checkpoint is not None:
-            del checkpoint.apply
+        torch.autograd.Function.apply = apply  # type: ignore[method-assign]
         torch.nn.Module.__init__ = original  # type: ignore[method-assign]
         tracer.created = [
             (m, at)

@@ -58,7 +58,7 @@ class Gradients:
         """Tell whether a gradient of the node's result becomes one of its inputs."""
         if not node.grad:
             return False
-        return node in self._through or not node.family(*_BLIND)
+        return node.custom or node in self._through or not node.family(*_BLIND)
 
     def carries(self, source: Node, user: Node) -> bool:
         """Tell whether values of `source` go into the result of `user`, targets left out."""
@@ -140,6 +140,8 @@ def writes_parameters(graph: ModelGraph) -> bool:
     """Tell whether the file updates or trains layers by hand, or switches gradients by a flag."""
     if graph.source is None:
         return False
+    if graph.capture == "export" and ".apply(" in graph.source.text:
+        return True  # an exported graph does not show a custom backward
     return any(map(_writes, _outside_constructors(graph.source.tree)))
 
 
