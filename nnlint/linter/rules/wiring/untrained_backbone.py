@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nnlint.linter.findings import Finding, Location, Severity
 from nnlint.linter.graph import ModelGraph
 from nnlint.linter.rules.base import Category, Rule
-from nnlint.linter.rules.wiring.modules import count_parameters
+from nnlint.linter.rules.wiring.modules import count_parameters, listing
 
 if TYPE_CHECKING:
     import torch
@@ -82,19 +82,21 @@ class UntrainedBackbone(Rule):
         """Report the outermost sub-models of the model libraries that have no weights."""
         if graph.source is None or _loads(graph.source.tree):
             return
+        groups: dict[Location, list[tuple[str, torch.nn.Module]]] = {}
         for path, module in _backbones(graph.model):
             place = graph.built_at(module)
-            if place is None or not _asks_for_none(graph.source.tree, place):
-                continue
-            count = count_parameters(module)
+            if place is not None and _asks_for_none(graph.source.tree, place):
+                groups.setdefault(place, []).append((path, module))
+        for place, parts in groups.items():
+            count = sum(count_parameters(module) for _, module in parts)
             yield self.finding(
                 graph,
                 place,
-                f"`{path}` ({type(module).__name__}, {count:,} parameters) is built without"
+                f"{listing(path for path, _ in parts)} ({count:,} parameters) is built without"
                 " pretrained weights",
                 help='ask for them, e.g. weights="DEFAULT", unless it is to be trained from scratch',
                 evidence={"parameters": count},
-                modules=[path],
+                modules=[path for path, _ in parts],
             )
 
 
