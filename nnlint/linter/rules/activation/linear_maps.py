@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nnlint.linter.graph import Node
-from nnlint.linter.operators import linear, moving, pooling
+from nnlint.linter.graph import Node, consumers, sources
+from nnlint.linter.operators import arithmetic, linear, moving, pooling
 from nnlint.linter.operators.base import Family
 
 _DENSE = linear.CONVOLUTIONS | {linear.LINEAR}
+# The products of attention, and its scaling.
+_PRODUCTS = frozenset({linear.MATMUL, linear.EINSUM, linear.ADDMM})
+_SCALES = frozenset({arithmetic.MUL, arithmetic.DIV})
 # What keeps a sequence of linear maps linear, each on the features that the other made.
 _BETWEEN = frozenset(
     {
@@ -108,6 +111,9 @@ def pair(second: LinearMap) -> Pair | None:
         return None
     if first.node.module is second.node.module is not None:
         return None  # one layer applied again and again: a recurrence
+    made_from = [s for i in first.node.inputs[:1] for s in sources(i)]
+    if _mixes(made_from) or _mixes(consumers(second.node)):
+        return None  # the output projection of attention, or a projection to Q, K or V
     if first.outputs == second.inputs:
         between = first.node.op is linear.LINEAR and second.node.op is not linear.LINEAR
         return None if between else Pair(first, second)
@@ -126,6 +132,12 @@ def _parallel(parts: Sequence[Node], second: LinearMap) -> Pair | None:
     if not own or second.inputs != width or any(m.node.op is not linear.LINEAR for m in maps):
         return None
     return Pair(LinearMap(own[0].node, own[0].inputs, width), second)
+
+
+def _mixes(nodes: Sequence[Node]) -> bool:
+    """Tell whether one of the nodes is an attention product, perhaps behind a scaling."""
+    scaled = (n for node in nodes if node.op in _SCALES for n in consumers(node))
+    return any(n.op in _PRODUCTS or n.family(Family.ATTENTION) for n in (*nodes, *scaled))
 
 
 def _takers(node: Node) -> list[Node]:

@@ -59,7 +59,8 @@ class MissingNonlinearity(Rule):
     factorisation (bottleneck, linear autoencoder, LoRA, word2vec) and saves parameters. It is
     silent for depthwise and grouped convolutions, kernels of unequal sides (1x3 then 3x1),
     transposed convolutions, layers whose result is used at other places too (features that are
-    returned, Q/K/V, mean and variance heads), frozen or shared layers, and where anything else
+    returned, mean and variance heads), projections to and from an attention product, frozen or
+    shared layers, and where anything else
     stands in between: a norm, a max pooling, an addition, an attention product, a pixel shuffle.
     Several linear layers on one input whose results are concatenated count as one layer.
 
