@@ -84,6 +84,7 @@ def unused_modules(graph: ModelGraph) -> Iterator[Unused]:
     while stack:
         module, path, owner, attribute = stack.pop()
         inside = type(module) in containers
+        below: list[tuple[torch.nn.Module, str, torch.nn.Module, str]] = []
         for name, child in module.named_children():
             if id(child) in seen:
                 continue
@@ -92,10 +93,11 @@ def unused_modules(graph: ModelGraph) -> Iterator[Unused]:
             holder = owner if inside else module
             held = attribute if inside else name
             if id(child) in touched:
-                stack.append((child, where, holder, held))
+                below.append((child, where, holder, held))
             elif next(child.parameters(), None) is not None:
                 size = len(module._modules)  # noqa: SLF001 - all three containers keep them there
                 yield Unused(child, where, holder, held, name if inside else "", size)
+        stack.extend(reversed(below))
 
 
 def _touched(model: torch.nn.Module, used: set[int]) -> set[int]:

@@ -112,7 +112,8 @@ def _backbones(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
             yield path, module
         elif not _is_library(module):
             prefix = f"{path}." if path else ""
-            stack.extend((prefix + name, child) for name, child in module.named_children())
+            children = list(module.named_children())
+            stack.extend((prefix + name, child) for name, child in reversed(children))
 
 
 def _loads(tree: ast.AST) -> bool:
