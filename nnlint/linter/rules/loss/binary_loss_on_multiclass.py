@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nnlint.linter.discover.targets import OutputUse
@@ -12,7 +12,7 @@ from nnlint.linter.operators.base import Family
 from nnlint.linter.operators.loss import BINARY, CROSS_ENTROPY, NLL_LOSS
 from nnlint.linter.operators.moving import ONE_HOT
 from nnlint.linter.rules.base import Category, NotChecked, Rule
-from nnlint.linter.rules.loss.origins import SIGMOIDS
+from nnlint.linter.rules.loss.origins import SIGMOIDS, fold
 from nnlint.linter.rules.loss.predictions import loss_place, predictions, title
 
 _ONE_HOT = "torch.nn.functional.one_hot"
@@ -117,21 +117,21 @@ class BinaryLossOnMulticlass(Rule):
 
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:
         """Yield binary losses whose labels are shown to be exclusive."""
-        exclusive = _met_by_cross_entropy(graph)
+        cores: dict[int, Node] = {}
+        exclusive = _met_by_cross_entropy(graph, cores)
+        inputs = {node.info.shape for node in graph.nodes if node.kind == "input"}
         for loss, prediction in predictions(graph, BINARY):
             shape = prediction.info.shape
             if shape is None or len(shape) not in (2, 4) or prediction.info.batch != (0,):
                 continue
-            if any(n.info.shape == shape for n in graph.nodes if n.kind == "input"):
+            if shape in inputs:
                 continue
             use = _use_of(graph, loss)
+            met = exclusive.get(fold(prediction, _before, _first, cores))
             for classes, place in (
                 _one_hot(loss, use, shape),
                 _picked(graph, loss, use, shape),
-                (
-                    shape[1] if _core(prediction) in exclusive else 0,
-                    exclusive.get(_core(prediction)),
-                ),
+                (0 if met is None else shape[1], met),
             ):
                 if classes > 2:
                     yield self._found(graph, loss, classes, place)
@@ -200,20 +200,21 @@ def _selections(use: OutputUse | None) -> tuple[Any, ...]:
     return tuple((s.kind, s.name) for s in steps if s.kind in ("item", "attr") and s.name != "data")
 
 
-def _met_by_cross_entropy(graph: ModelGraph) -> dict[Node, Related]:
+def _met_by_cross_entropy(graph: ModelGraph, cores: dict[int, Node]) -> dict[Node, Related]:
     found: dict[Node, Related] = {}
     for loss in graph.of_family(Family.LOSS):
         prediction = loss.args.get("input")
         if loss.op in (CROSS_ENTROPY, NLL_LOSS) and isinstance(prediction, Node) and loss.location:
             place = Related(loss.location, f"{title(loss)} takes the same output")
-            found.setdefault(_core(prediction), place)
+            found.setdefault(fold(prediction, _before, _first, cores), place)
     return found
 
 
-def _core(node: Node) -> Node:
-    """Return the logits behind a value, without passing anything that selects or moves."""
-    while node.input is not None and (
-        node.family(Family.PASS, Family.DROPOUT, Family.PROBABILITY) or node.op in SIGMOIDS
-    ):
-        node = node.input
-    return node
+def _before(node: Node) -> Sequence[Node]:
+    """Return the logits or probabilities before, without passing anything that selects or moves."""
+    same = node.family(Family.PASS, Family.DROPOUT, Family.PROBABILITY) or node.op in SIGMOIDS
+    return (node.input,) if same and node.input is not None else ()
+
+
+def _first(node: Node, before: Sequence[Node]) -> Node:
+    return before[0] if before else node
