@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dis
 import inspect
@@ -107,7 +108,30 @@ def capture(subject: Subject) -> Captured:
         NotTraceableError: Nothing works.
     """
     named = frozenset(spec.name for spec in subject.specs or () if spec.name)
-    subject = replace(subject, passed=subject.passed | named)
+    with _preserved(subject.model):
+        return _capture(replace(subject, passed=subject.passed | named))
+
+
+@contextlib.contextmanager
+def _preserved(model: torch.nn.Module) -> Iterator[None]:
+    """Take back what tracing leaves on the modules: traced values in attributes, constants."""
+    before = [
+        (module, {k: copy.copy(v) if k in _REGISTRIES else v for k, v in vars(module).items()})
+        for module in model.modules()
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes in before:
+            vars(module).clear()
+            vars(module).update(attributes)
+
+
+# Where torch.nn.Module keeps what is registered; all else in a module's dict is kept as it is.
+_REGISTRIES = frozenset({"_parameters", "_buffers", "_modules"})
+
+
+def _capture(subject: Subject) -> Captured:
     try:
         trace = symbolic_trace(subject.model, subject.code, passed=subject.passed)
     except Exception as error:  # noqa: BLE001 - the user's forward and fx may raise anything

@@ -6,7 +6,6 @@ operator table, and sizes are plain integers.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import operator
 import sys
@@ -190,7 +189,7 @@ def sized_trace(
     """
     defaults = call_defaults(model, passed | frozenset(inputs))
     tracer = SizedTracer(code, model, built_at, inputs, defaults)
-    with watching(tracer), _temporary_attributes(model), _Factories(tracer):
+    with watching(tracer), _Factories(tracer):
         graph = tracer.trace(model)
         output = next(n for n in reversed(graph.nodes) if n.op == "output")
         tracer.converter.add(output, tracer.marks.get(output), tracer.orphans)
@@ -231,15 +230,3 @@ def _factories() -> frozenset[Any]:
 
 
 _TORCH = str(Path(torch.__file__).parent)
-
-
-@contextlib.contextmanager
-def _temporary_attributes(model: torch.nn.Module) -> Iterator[None]:
-    """Remove the constants that fx hangs onto the module for tensors that forward creates."""
-    before = set(vars(model)) | set(model._buffers)  # noqa: SLF001 - where fx puts them
-    try:
-        yield
-    finally:
-        for name in (set(vars(model)) | set(model._buffers)) - before:  # noqa: SLF001
-            if name.startswith("_tensor_constant"):
-                delattr(model, name)

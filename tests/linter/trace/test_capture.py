@@ -303,6 +303,25 @@ def test_tracing_leaves_the_model_as_it_was() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_what_forward_stores_in_the_model_is_taken_back() -> None:
+    body = """    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.last = None
+        self.lazy = None
+
+    def forward(self, x):
+        self.last = self.fc(x)
+        if self.lazy is None:
+            self.lazy = nn.Linear(4, 2)
+        return self.lazy(self.last)
+"""
+    graph = graph_of(body)
+    assert graph.model.last is None
+    assert graph.model.lazy is None
+    assert [name for name, _ in graph.model.named_children()] == ["fc"]
+
+
 def test_a_no_grad_block_in_forward_shows() -> None:
     body = """    def __init__(self):
         super().__init__()
