@@ -23,7 +23,7 @@ from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.engine import ModelResult
 from nnlint.linter.findings import Finding
-from nnlint.linter.load import build, built, devices, failures, importing
+from nnlint.linter.load import build, built, devices, failures, importing, programs
 from nnlint.linter.load.protocol import Job, encode_event
 from nnlint.linter.rules.base import rule_by_key
 from nnlint.linter.trace.positions import UserCode
@@ -74,6 +74,7 @@ def run(job: Job, *, events: int, crash: int) -> NoReturn:
 
 def _prepare(job: Job) -> None:
     sys.dont_write_bytecode = True
+    programs.forbid()
     sys.argv = [job.path]
     os.chdir(job.cwd)  # the spawner may have been started elsewhere
     # New streams for the new descriptors. What a narrow encoding cannot print must not be an error

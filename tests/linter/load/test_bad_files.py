@@ -181,7 +181,7 @@ def test_a_memory_hog_is_stopped_at_the_limit(lint, statement):
 def test_output_is_swallowed_whatever_its_size(lint, capfd):
     text = (
         f"{FILE}\nprint('x' * 10**6); print('y' * 10**6, file=sys.stderr)\n"
-        "os.system('head -c 1000000 /dev/zero')\nprint('\\udc80 ü')\n"
+        "os.write(1, bytes(10**6))\nprint('\\udc80 ü')\n"
     )
     assert lint(text).findings == ()
     assert capfd.readouterr() == ("", "")
@@ -209,9 +209,11 @@ if os.fork() == 0:
         while True: time.sleep(60)
     os._exit(0)
 os.wait()
-import subprocess
-child = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
-open("pids", "a").write(f"{child.pid}\\n")
+child = os.fork()
+if child == 0:
+    os.setsid()
+    while True: pass
+open("pids", "a").write(f"{child}\\n")
 note()
 while len(open("pids").readlines()) < 3: pass
 """
@@ -219,6 +221,23 @@ while len(open("pids").readlines()) < 3: pass
     pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 3
     assert [pid for pid in pids if _alive(pid)] == []
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "os.system('touch started')",
+        "import subprocess; subprocess.run(['touch', 'started'])",
+        "os.posix_spawnp('touch', ['touch', 'started'], os.environ)",
+        "os.execlp('touch', 'touch', 'started')",
+    ],
+)
+def test_no_program_is_started(lint, tmp_path, start):
+    handled = f"try:\n    {start}  # here\nexcept OSError:\n    pass\n"
+    assert lint(f"{FILE}\n{handled}").findings == ()
+    text = f"{FILE}\n{start}  # here\n"
+    assert "starts no programs" in failed_at(lint(text), text).message
+    assert not (tmp_path / "started").exists()
 
 
 def test_a_forked_child_that_comes_back_says_nothing(lint):
