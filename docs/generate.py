@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from nnlint.cli.formats.json import json_schema as report_schema
-from nnlint.linter.config import json_schema as config_schema
+from nnlint.linter.config_table import json_schema as config_schema
 from nnlint.linter.rules.base import Category, Rule, all_rules
 
 DOCS = Path(__file__).parent

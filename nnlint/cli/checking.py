@@ -42,7 +42,7 @@ def check(paths: Sequence[str], **options: Any) -> int:
         pool.start()
         config = find_configuration(paths, options)
         settings = merge(config, options, default_model)
-        destinations = destinations or parse_destinations(config.table.output_format)
+        destinations = destinations or parse_destinations(config.output.output_format)
         try:
             report = _lint(without_excluded(paths, config), settings, options, pool)
         except NoModelError:
@@ -126,7 +126,7 @@ def merge(
     """
     from nnlint.linter.selection import split_selectors
 
-    settings = config.to_settings()
+    settings = config.settings
     select, ignore = split_selectors(options["select"]), split_selectors(options["ignore"])
     if options["memory_limit"]:
         from nnlint.linter.values import parse_size
@@ -183,7 +183,7 @@ def _texts(report: Report, known: dict[str, str]) -> dict[str, str]:
 
 def without_excluded(paths: Sequence[str], config: Config) -> list[str]:
     """Return the paths with folders replaced by those of their files that are not excluded."""
-    patterns = config.table.exclude
+    patterns = config.output.exclude
     if not patterns:
         return list(paths)
     from nnlint.linter.load.files import find_files
@@ -197,7 +197,7 @@ def without_excluded(paths: Sequence[str], config: Config) -> list[str]:
         kept += (
             file.path
             for file in find_files([path])
-            if not any(path_matches(pattern, file.path, config.root) for pattern in patterns)
+            if not any(path_matches(pattern, file.path, config.settings.root) for pattern in patterns)
         )
     if not kept:
         raise UsageError(f"`exclude` of {config.path} leaves out every file")
@@ -220,7 +220,7 @@ def deliver(
     options: Mapping[str, Any],
 ) -> int:
     """Write the report in every format that is asked for and return the exit code."""
-    shown = _at_least(report, options["show"] or config.table.show)
+    shown = _at_least(report, options["show"] or config.output.show)
     for place in destinations:
         common = RenderOptions(
             hidden=len(report) - len(shown),
@@ -236,7 +236,7 @@ def deliver(
         color = wants_color(options["color"], sys.stdout)
         on_screen = dataclasses.replace(common, color=color, width=terminal_width(sys.stdout))
         write_stdout(load_format(place.format).render(shown, on_screen))
-    return exit_code(report, options["fail_on"] or config.table.fail_on, options["exit_zero"])
+    return exit_code(report, options["fail_on"] or config.output.fail_on, options["exit_zero"])
 
 
 def _at_least(report: Report, show: str) -> Report:

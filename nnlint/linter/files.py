@@ -44,7 +44,7 @@ def lint_file(
 
     name = os.fspath(path)
     start = Path(name if Path(name).exists() else name.rpartition(":")[0] or name)
-    settings = load_config(start).to_settings()
+    settings = load_config(start).settings
     if inputs is not None or loss:
         specs = None if inputs is None else tuple(InputSpec(tuple(shape)) for shape in inputs)
         settings = dataclasses.replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +74,20 @@ class LintSettings:
     timeout: float = 60.0
     memory_bytes: int = 8 * 1024**3
     root: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """What a run shows, and what makes it fail.
+
+    Attributes:
+        show: Lowest severity that is printed.
+        fail_on: Lowest severity that gives exit code 1, or "never".
+        output_format: "FORMAT" or "FORMAT:FILE", one or several.
+        exclude: Globs of paths that are left out of folders.
+    """
+
+    show: Literal["error", "warning", "note"] = "note"
+    fail_on: Literal["error", "warning", "note", "never"] = "warning"
+    output_format: tuple[str, ...] = ("text",)
+    exclude: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nnlint.cli.entry import command_names
-from nnlint.linter.config import json_schema
+from nnlint.linter.config_table import json_schema
 from nnlint.linter.findings import Report
 from nnlint.linter.rules.base import all_rules
 

@@ -8,7 +8,8 @@ import jsonschema
 import pytest
 
 from nnlint.errors import ConfigError, UsageError
-from nnlint.linter.config import find_config, json_schema, load_config, read_table
+from nnlint.linter.config import find_config, load_config
+from nnlint.linter.config_table import json_schema, read_table
 from nnlint.linter.settings import InputSpec, LintSettings
 from nnlint.linter.values import parse_argument, parse_dtype, parse_input, parse_loss, parse_size
 
@@ -46,7 +47,7 @@ def write(folder: Path, text: str) -> Path:
 def test_a_full_table_becomes_settings(tmp_path: Path) -> None:
     write(tmp_path, FULL)
     config = load_config(tmp_path)
-    settings = config.to_settings()
+    settings = config.settings
     assert settings.select == ("ALL",)
     assert settings.ignore == ("NNL005", "invalid-suppression")
     assert settings.per_file_ignores == {"tests/*": ("NNL0",)}
@@ -64,13 +65,13 @@ def test_a_full_table_becomes_settings(tmp_path: Path) -> None:
         InputSpec((2, 128), "int64", "ids"),
         InputSpec((2, 128), "int64", "types"),
     )
-    assert (config.table.fail_on, config.table.show) == ("error", "warning")
-    assert config.table.exclude == ["old/**"]
+    assert (config.output.fail_on, config.output.show) == ("error", "warning")
+    assert config.output.exclude == ("old/**",)
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     write(tmp_path, FULL)
-    assert load_config(tmp_path, isolated=True).to_settings() == LintSettings()
+    assert load_config(tmp_path, isolated=True).settings == LintSettings()
 
 
 def test_the_nearest_file_with_a_table_is_found(tmp_path: Path) -> None:
@@ -80,10 +81,10 @@ def test_the_nearest_file_with_a_table_is_found(tmp_path: Path) -> None:
     write(inner, "[tool.other]\n")
     (inner / "m.py").touch()
     assert find_config(inner) == outer
-    assert load_config(inner / "m.py").to_settings().timeout == 5.0
+    assert load_config(inner / "m.py").settings.timeout == 5.0
     assert load_config(inner / "m.py").given == {"timeout"}
     write(inner, "[tool.nnlint]\n")
-    assert load_config(inner / "m.py").to_settings().timeout == 60.0
+    assert load_config(inner / "m.py").settings.timeout == 60.0
 
 
 def test_another_projects_broken_file_is_no_business_of_ours(tmp_path: Path) -> None:

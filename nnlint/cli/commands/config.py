@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def command(path: str, config_file: str, isolated: bool, schema: bool) -> None:
     """Print the configuration that holds for a path, and where each value comes from."""
     from nnlint.cli.console import escape, write_stdout
-    from nnlint.linter.config import json_schema, load_config
+    from nnlint.linter.config import load_config
+    from nnlint.linter.config_table import json_schema
 
     if schema:
         write_stdout(json.dumps(json_schema(), indent=2) + "\n")
@@ -38,7 +39,9 @@ def command(path: str, config_file: str, isolated: bool, schema: bool) -> None:
 
 def describe(config: Config) -> str:
     """Return the values as TOML-like lines, each with its origin."""
-    data = config.table.model_dump(mode="json", by_alias=True)
+    from nnlint.linter.config_table import read_table
+
+    data = read_table(config.data, str(config.path)).model_dump(mode="json", by_alias=True)
     origin = str(config.path) if config.path else "none"
     rows = [(f"{key} = {_value(key, value)}", key in config.given) for key, value in data.items()]
     width = min(max(len(text) for text, _ in rows), 60)
