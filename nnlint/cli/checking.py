@@ -197,7 +197,9 @@ def without_excluded(paths: Sequence[str], config: Config) -> list[str]:
         kept += (
             file.path
             for file in find_files([path])
-            if not any(path_matches(pattern, file.path, config.settings.root) for pattern in patterns)
+            if not any(
+                path_matches(pattern, file.path, config.settings.root) for pattern in patterns
+            )
         )
     if not kept:
         raise UsageError(f"`exclude` of {config.path} leaves out every file")

@@ -195,8 +195,7 @@ class Selection:
     def _attributed(self, made: Made) -> list[str]:
         """Return the targets that an object speaks for."""
         for name, (instance, _) in self.instances.items():
-            same_name = any(one is made for one, _ in self.run.globals[name])
-            if instance is made or (same_name and not self._collapses(made)):
+            if instance is made or (self._is_alternative(made, name) and not self._collapses(made)):
                 return [name]
         for called, _ in reversed(made.trail):
             if called in self.factories:
@@ -212,6 +211,18 @@ class Selection:
             if any(one.info is made.info for one in built)
         ]
         return names
+
+    def _is_alternative(self, made: Made, name: str) -> bool:
+        """Tell whether a variable may hold an object at the end: it is bound in another branch.
+
+        What one statement of the module binds and a later one binds anew is gone by then.
+        """
+        bound = self.run.globals[name]
+        _, last = bound[-1]
+        return any(
+            one is made and (node is last or not {node, last} & set(self.source.tree.body))
+            for one, node in bound
+        )
 
     def _class_target(self, info: ClassInfo) -> Target:
         return Target(

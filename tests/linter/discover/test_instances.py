@@ -241,3 +241,21 @@ def test_a_local_instance_of_a_covered_class_speaks_for_what_covers_it(found):
         "def main():\n    model = Sized(7)\n    F.cross_entropy(model(x), y)\n"
     )
     assert found(HEAD + text)["small"].uses
+
+
+def test_a_variable_that_is_bound_anew_speaks_for_its_last_model_only(found):
+    targets = found(
+        f"{HEAD}model = nn.Sequential(nn.Linear(4, 3))\n"
+        "nn.CrossEntropyLoss()(model(x), y)\n"
+        "model = nn.Sequential(nn.Linear(4, 3), nn.LogSoftmax(dim=1))\n"
+        "nn.NLLLoss()(model(x), y)\n"
+    )
+    assert [use.sink for use in targets["model"].uses] == ["torch.nn.NLLLoss"]
+
+
+def test_a_variable_bound_in_two_branches_speaks_for_both_models(found):
+    targets = found(
+        f"{HEAD}if wide:\n    model = Sized(100)\nelse:\n    model = Sized(10)\n"
+        "nn.CrossEntropyLoss()(model(x), y)\n"
+    )
+    assert [use.sink for use in targets["model"].uses] == ["torch.nn.CrossEntropyLoss"]
