@@ -161,7 +161,7 @@ def _capture(subject: Subject) -> Captured:
 def _with_inputs(subject: Subject, first_error: Exception) -> Captured:
     """Capture with input shapes, given or guessed, by a sized trace or else by export."""
     names = _needed(subject)
-    last = first_error
+    last, accepted = first_error, False
     for chosen in _choices(subject, names):
         try:
             tracer = _sized_trace(subject, chosen)
@@ -182,6 +182,7 @@ def _with_inputs(subject: Subject, first_error: Exception) -> Captured:
                 at, related = subject.code.raised(real.__traceback__)
                 raise ForwardError(_text(real), at, related)
             continue
+        accepted = True
         try:
             nodes = export_nodes(subject.model, args, kwargs, subject.code, subject.built_at)
         except Exception as error:  # noqa: BLE001 - as above
@@ -190,14 +191,16 @@ def _with_inputs(subject: Subject, first_error: Exception) -> Captured:
         subject.stitch(nodes)
         return Captured(nodes, "export")
     location, _ = subject.code.raised(first_error.__traceback__)
-    raise NotTraceableError(_obstacle(first_error, last), location)
+    raise NotTraceableError(_obstacle(first_error, last, accepted=accepted), location)
 
 
-def _obstacle(first: Exception, last: Exception) -> str:
+def _obstacle(first: Exception, last: Exception, *, accepted: bool) -> str:
     """Say what stops a trace, in the user's terms where the error is one of fx's own."""
     if isinstance(first, torch.fx.proxy.TraceError) or "symbolic tracing" in str(first):
         return "forward decides or loops on a value that is only known when it runs"
-    return _text(last if isinstance(first, TypeError) else first)
+    if not accepted:
+        return "no input was found that forward accepts"
+    return _text(last)
 
 
 def _sized_trace(subject: Subject, chosen: dict[str, Tensor]) -> SizedTracer:
