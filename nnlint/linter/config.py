@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nnlint.errors import ConfigError
-from nnlint.linter.settings import LintSettings, OutputSettings
+from nnlint.linter.settings import TABLE, LintSettings, OutputSettings
 
 FILE_NAME = "pyproject.toml"
-TABLE = "tool.nnlint"
 
 
 @dataclass(frozen=True, slots=True)

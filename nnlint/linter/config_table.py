@@ -11,9 +11,8 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from nnlint.errors import ConfigError, UsageError
-from nnlint.linter.config import TABLE
 from nnlint.linter.selection import check_selectors
-from nnlint.linter.settings import InputSpec, LintSettings, ModelSettings, OutputSettings
+from nnlint.linter.settings import TABLE, InputSpec, LintSettings, ModelSettings, OutputSettings
 from nnlint.linter.values import make_input, parse_input, parse_loss, parse_size
 
 _RUN = LintSettings()

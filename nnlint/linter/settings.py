@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+# The table of pyproject.toml that holds them.
+TABLE = "tool.nnlint"
+
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
