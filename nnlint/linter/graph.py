@@ -131,15 +131,6 @@ class Node:
             return None
         return found if hasattr(found, "requires_grad") else None
 
-    def parameter_path(self, name: str) -> str:
-        """Return the qualified path of a parameter argument, "" where there is none."""
-        found = self.args.get(name)
-        if isinstance(found, Node):
-            return found.path if found.kind == "param" else ""
-        if self.module is not None and getattr(self.module, name, None) is not None:
-            return f"{self.path}.{name}" if self.path else name
-        return ""
-
 
 _MISSING: Any = object()
 

@@ -59,7 +59,7 @@ class Objects(Recording):
     def stand_in(self, info: ClassInfo) -> Made:
         """Return the object that stands for any instance of a class."""
         if info not in self.stand_ins:
-            self.stand_ins[info] = Made(self.number(), info, synthetic=True)
+            self.stand_ins[info] = Made(self.number(), info)
         return self.stand_ins[info]
 
     def start(self, made: Made) -> None:

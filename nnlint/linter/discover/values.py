@@ -152,7 +152,6 @@ class Made(Value):
         started: Whether its constructor was followed.
         custom: Whether the constructor got arguments other than its defaults.
         touched: Whether something was done to it after construction that may change its weights.
-        synthetic: Whether the file does not build it: a stand-in for some instance of its class.
     """
 
     number: int
@@ -164,7 +163,6 @@ class Made(Value):
     started: bool = False
     custom: bool = False
     touched: bool = False
-    synthetic: bool = False
 
     @property
     def root(self) -> Made:

@@ -127,8 +127,6 @@ GLU = operator(
 
 # Zero for negative inputs, unbounded for positive ones (ReLU6 is bounded at 6).
 RELU_LIKE = frozenset({RELU, RELU6, THRESHOLD})
-# Flat on both sides.
-SATURATING = frozenset({SIGMOID, TANH, HARDSIGMOID, HARDTANH, SOFTSIGN})
 
 _SOFTMAX = "input dim"
 SOFTMAX = operator(

@@ -68,6 +68,3 @@ FEATURE_ALPHA_DROPOUT = operator(
     functions="F.feature_alpha_dropout torch.feature_alpha_dropout",
     aten="feature_alpha_dropout",
 )
-CHANNEL_DROPOUTS = frozenset(
-    {DROPOUT1D, DROPOUT2D, DROPOUT3D, FEATURE_DROPOUT, FEATURE_ALPHA_DROPOUT}
-)
