@@ -1,0 +1,1 @@
+"""On the client, from a captured step to what the server measured."""

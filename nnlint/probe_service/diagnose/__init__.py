@@ -1,0 +1,1 @@
+"""On the client, from what was measured to findings in the user's source."""

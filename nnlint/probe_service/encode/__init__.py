@@ -1,0 +1,1 @@
+"""From an exported training step to the graph that is sent."""

@@ -1,0 +1,1 @@
+"""On the GPU machine, the service that stores blobs, schedules probes and runs workers."""
