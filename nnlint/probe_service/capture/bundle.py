@@ -20,7 +20,7 @@ class TensorSite:
     """
 
     name: str
-    site: Site = Site()
+    site: Site = field(default_factory=Site)
 
 
 @dataclass(frozen=True, slots=True)
