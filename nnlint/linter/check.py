@@ -156,7 +156,8 @@ class _Run:
         alone: bool,
     ) -> None:
         self.settings = settings
-        self.rules = [rule for rule in rules if rule.category is not Category.TOOL]
+        apart = (Category.TOOL, Category.PROBE)
+        self.rules = [rule for rule in rules if rule.category not in apart]
         self.pool = pool
         self.progress = progress
         self.cpus = _cpu_count()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nnlint.linter.findings import Check, Finding, Location, ModelReport, Outcome, Related
+from nnlint.linter.findings import Check, Finding, Location, ModelReport, Related
 from nnlint.linter.graph import ModelGraph, Node
-from nnlint.linter.rules.base import NotChecked, Rule, ToolRule, rule_by_key
+from nnlint.linter.outcomes import run_each
+from nnlint.linter.rules.base import ProbeRule, Rule, ToolRule, rule_by_key
 from nnlint.linter.trace import stitch
 from nnlint.linter.trace.capture import (
     Captured,
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from nnlint.linter.discover.targets import Target
     from nnlint.linter.settings import ModelSettings
     from nnlint.linter.trace.convert import BuiltAt
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,49 +163,9 @@ def model_graph(
 def run_rules(
     graph: ModelGraph, rules: Iterable[type[Rule]]
 ) -> tuple[tuple[Finding, ...], tuple[Check, ...]]:
-    """Run each rule; one that crashes becomes NNL002 and the others go on."""
-    findings: list[Finding] = []
-    checks: list[Check] = []
-    for rule in rules:
-        if issubclass(rule, ToolRule):
-            continue
-        try:
-            results = list(rule().check(graph))
-        except Exception as error:  # noqa: BLE001 - one of the two places: a rule may have any defect
-            _log.debug("rule %s crashed", rule.name, exc_info=True)
-            findings.append(_crashed(rule, graph, error))
-            checks.append(
-                Check(rule.name, rule.code, graph.name, Outcome.NOT_CHECKED, "the rule crashed")
-            )
-            continue
-        found = [r for r in results if isinstance(r, Finding)]
-        declined = [r.reason for r in results if isinstance(r, NotChecked)]
-        findings.extend(merge(found))
-        outcome = Outcome.FOUND if found else Outcome.NOT_CHECKED if declined else Outcome.PASSED
-        reason = declined[0] if declined and not found else ""
-        checks.append(Check(rule.name, rule.code, graph.name, outcome, reason))
-    return tuple(findings), tuple(checks)
-
-
-def merge(findings: Iterable[Finding]) -> list[Finding]:
-    """Join findings of one rule at one place (a loop, a shared layer) into one with all modules."""
-    merged: dict[tuple[Any, ...], Finding] = {}
-    for finding in findings:
-        key = (
-            finding.code,
-            finding.location.path,
-            finding.location.line,
-            finding.location.column,
-            finding.severity,
-        )
-        first = merged.get(key)
-        if first is None:
-            merged[key] = finding
-        else:
-            modules = tuple(dict.fromkeys((*first.modules, *finding.modules)))
-            related = tuple(dict.fromkeys((*first.related, *finding.related)))
-            merged[key] = replace(first, modules=modules, related=related)
-    return list(merged.values())
+    """Run each rule about graphs; one that crashes becomes NNL002 and the others go on."""
+    chosen = [rule for rule in rules if not issubclass(rule, (ToolRule, ProbeRule))]
+    return run_each(chosen, lambda rule: rule().check(graph), graph.name, graph.location)
 
 
 def _tool_finding(
@@ -223,20 +180,4 @@ def _tool_finding(
     rule = rule_by_key()[code]
     return Finding(
         rule.name, rule.code, rule.severity, message, at, help, target.name, related=related
-    )
-
-
-def _crashed(rule: type[Rule], graph: ModelGraph, error: Exception) -> Finding:
-    crash = rule_by_key()["NNL002"]
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return Finding(
-        crash.name,
-        crash.code,
-        crash.severity,
-        f"the rule {rule.name} crashed: {text}",
-        graph.location,
-        "this is a defect of nnlint; the other rules ran. Please report it with the model",
-        graph.name,
-        evidence={"rule": rule.name, "at": f"{frame.name}:{frame.lineno}"},
     )

@@ -45,6 +45,9 @@ class MeasuredNode:
         inputs: Positions of the operations whose results it takes.
         parameters: Positions (in `Measured.parameters`) of the parameters that it takes.
         in_loss: Whether it belongs to the loss and not to the model.
+        shape: Sizes of its first result, () for a scalar; None where they are not known.
+        dtype: Element type of its first result, "" where it is not known.
+        grad: False under torch.no_grad().
         activation_rms: Root mean square of its values.
         activation_abs_max: Largest absolute value.
         gradient_rms: Root mean square of the gradient of the loss with respect to its values.
@@ -58,6 +61,9 @@ class MeasuredNode:
     inputs: tuple[int, ...] = ()
     parameters: tuple[int, ...] = ()
     in_loss: bool = False
+    shape: tuple[int, ...] | None = None
+    dtype: str = ""
+    grad: bool = True
     activation_rms: Magnitudes = ()
     activation_abs_max: Magnitudes = ()
     gradient_rms: Magnitudes = ()
@@ -167,6 +173,7 @@ class Measured:
         batch_size: Samples in one step.
         losses: The loss before each step.
         nodes: Every operation in execution order, also those that were not observed.
+        outputs: Positions of the operations whose results the model returns.
         loss: For people, what was differentiated: "cross_entropy at train.py:30".
         loss_known: False where no loss was found and a stand-in was differentiated.
         data: "user" for the user's batch, "random" for drawn inputs and labels.
@@ -193,6 +200,7 @@ class Measured:
     optimizer_given: bool = False
     device: str = "cpu"
     precision: str = "float32"
+    outputs: tuple[int, ...] = ()
 
     @property
     def steps(self) -> int:

@@ -223,5 +223,7 @@ def _was_judged(one: Suppression, report: Report, ran: frozenset[str]) -> bool:
     own = [check for check in checks if check.code == one.rule.code]
     if any(check.outcome is Outcome.NOT_CHECKED for check in own):
         return False
+    if one.rule.category is Category.PROBE:  # A lint does not run it.
+        return bool(own)
     # A rule that `per-file-ignores` turned off has no check; the tool's own rules never have one.
     return bool(own) or not checks or one.rule.category is Category.TOOL

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from nnlint.linter.engine import merge
 from nnlint.linter.findings import Finding, Location, Outcome, Severity
 from nnlint.linter.graph import ModelGraph
 from nnlint.linter.operators.activation import RELU
+from nnlint.linter.outcomes import merge
 from nnlint.linter.rules.base import HEADINGS, Category, NotChecked, Rule
 from tests.support import lint_text
 

@@ -17,6 +17,7 @@ from nnlint.linter.findings import Finding, Location, Related, Severity
 
 if TYPE_CHECKING:
     from nnlint.linter.graph import ModelGraph, Node
+    from nnlint.linter.measured import Measured, Site
 
 HEADINGS = (
     "What it does",
@@ -38,6 +39,7 @@ class Category(enum.StrEnum):
     ACTIVATION = "activation"
     WIRING = "wiring"
     NUMERICS = "numerics"
+    PROBE = "probe"
     TOOL = "tool"
 
 
@@ -160,6 +162,68 @@ class ToolRule(Rule):
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:  # noqa: ARG002 - the base's signature
         """Yield nothing: the engine makes these findings."""
         return iter(())
+
+
+class ProbeRule(Rule):
+    """A rule that judges what a probe measured; a lint passes over it.
+
+    The model files under "Example" and "Use instead" are probed, not linted.
+    """
+
+    category = Category.PROBE
+
+    def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:  # noqa: ARG002 - the base's signature
+        """Yield nothing: the graph alone does not show it."""
+        return iter(())
+
+    @abstractmethod
+    def judge(self, measured: Measured) -> Iterator[Finding | NotChecked]:
+        """Yield what the measurement shows, or why it cannot be judged.
+
+        No finding and no `NotChecked` means that the model passed. Any value may be missing, NaN
+        or infinite, and any list shorter than the others.
+        """
+
+    def report(
+        self,
+        measured: Measured,
+        at: Site | None,
+        message: str,
+        *,
+        help: str = "",  # noqa: A002 - the word that the report uses
+        severity: Severity | None = None,
+        related: Iterable[Related] = (),
+        evidence: Mapping[str, Any] | None = None,
+        modules: Iterable[str] = (),
+    ) -> Finding:
+        """Build a finding at a place of the measured model, with its built and call lines related.
+
+        Falls back to the line of the model where the place is unknown.
+        """
+        places: list[Related] = []
+        location = None if at is None else at.location or at.call or at.built
+        if at is not None:
+            if at.built is not None and at.built != location:
+                places.append(Related(at.built, "the layer is built here", "built"))
+            if at.call is not None and at.call != location:
+                places.append(Related(at.call, "it is called here", "call"))
+        places += related
+        if location is not None and location != measured.location:
+            text = f"{measured.model} is defined here"
+            places.append(Related(measured.location, text, "class"))
+        paths = tuple(dict.fromkeys(modules)) or ((at.path,) if at is not None and at.path else ())
+        return Finding(
+            rule=self.name,
+            code=self.code,
+            severity=severity or self.severity,
+            message=message,
+            location=location or measured.location,
+            help=help,
+            model=measured.model,
+            modules=paths,
+            evidence=dict(evidence or {}),
+            related=tuple(dict.fromkeys(places)),
+        )
 
 
 @functools.cache
