@@ -6,6 +6,12 @@
     ├── UsageError       a wrong argument or path                    exit code 2
     │   ├── ConfigError  a wrong key or value in pyproject.toml      exit code 2
     │   └── NoModelError paths without any model                     exit code 2
+    ├── ServiceError     a probe service could not do a probe        exit code 2
+    │   ├── UnreachableError      no connection, or it was lost
+    │   ├── UnauthenticatedError  no token, or a wrong one
+    │   ├── RefusedError          the service does not run such a graph
+    │   ├── BusyError             its queue or its store is full
+    │   └── IncompatibleError     it speaks another version
     └── InternalError    a defect of nnlint itself                   exit code 2
 
 What goes wrong inside the linted file is not an exception but a finding (NNL001 to NNL004).
@@ -43,3 +49,27 @@ class NoModelError(UsageError):
 
 class InternalError(NnlintError):
     """A defect of nnlint: its own worker or protocol failed."""
+
+
+class ServiceError(NnlintError):
+    """A probe service could not do a probe; errors of a probe that ran are in its result."""
+
+
+class UnreachableError(ServiceError):
+    """There is no connection to the service, or it was lost and did not come back."""
+
+
+class UnauthenticatedError(ServiceError):
+    """The service wants a token or a certificate, or another one."""
+
+
+class RefusedError(ServiceError):
+    """The service does not run such a graph, or not with such settings."""
+
+
+class BusyError(ServiceError):
+    """The service has too much to do, or no room, and did not have it in time."""
+
+
+class IncompatibleError(ServiceError):
+    """The service speaks another version, lacks an operator, or has no such device."""

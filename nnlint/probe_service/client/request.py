@@ -1,0 +1,175 @@
+"""From the user's options to a request, checked against what the service can do."""
+
+from __future__ import annotations
+
+import secrets
+
+from nnlint.errors import IncompatibleError, RefusedError
+from nnlint.probe_service.capture.bundle import Capture
+from nnlint.probe_service.client.address import Address
+from nnlint.probe_service.client.upload import digest_of
+from nnlint.probe_service.options import ProbeOptions
+from nnlint.protos.v1 import graph_pb2
+from nnlint.protos.v1 import probe_service_pb2 as pb
+
+ID_BYTES = 16
+_MEBIBYTE = 1 << 20
+_DEVICES = {
+    "auto": pb.ProbeSettings.DEVICE_KIND_UNSPECIFIED,
+    "cpu": pb.ProbeSettings.DEVICE_KIND_CPU,
+    "cuda": pb.ProbeSettings.DEVICE_KIND_CUDA,
+}
+_PRECISIONS = {
+    "float32": pb.ProbeSettings.PRECISION_FLOAT32,
+    "bfloat16": pb.ProbeSettings.PRECISION_BFLOAT16,
+    "autocast": pb.ProbeSettings.PRECISION_AUTOCAST_BFLOAT16,
+    "autocast-float16": pb.ProbeSettings.PRECISION_AUTOCAST_FLOAT16,
+}
+# What the optimisers themselves take.
+_LEARNING_RATES = {"sgd": 0.01, "adamw": 0.001}
+
+
+def new_id() -> bytes:
+    """Return an identity for a probe, which no one can guess."""
+    return secrets.token_bytes(ID_BYTES)
+
+
+def run_request(
+    capture: Capture,
+    options: ProbeOptions,
+    server: pb.GetCapabilitiesResponse,
+    *,
+    keep_alive_seconds: float,
+) -> pb.RunProbeRequest:
+    """Return the request for one probe."""
+    limits = server.limits
+    settings = pb.ProbeSettings(
+        device=_DEVICES[options.device],
+        precision=_PRECISIONS[options.precision],
+        seed=options.seed,
+        seconds=min(options.seconds, limits.seconds or options.seconds),
+        deterministic=options.deterministic,
+        experiments=[
+            pb.Experiment(
+                gradients=pb.GradientsExperiment(
+                    steps=options.steps,
+                    samples=min(options.samples, limits.samples or options.samples),
+                    optimizer=_optimizer(options),
+                )
+            )
+        ],
+    )
+    return pb.RunProbeRequest(
+        probe_id=new_id(),
+        graph=digest_of(capture.graph),
+        settings=settings,
+        keep_alive_seconds=min(keep_alive_seconds, limits.keep_alive_seconds),
+    )
+
+
+def _optimizer(options: ProbeOptions) -> pb.Optimizer:
+    name = options.optimizer or "sgd"
+    rate = options.learning_rate
+    optimizer = pb.Optimizer(
+        learning_rate=_LEARNING_RATES[name] if rate is None else rate,
+        weight_decay=options.weight_decay,
+    )
+    if name == "adamw":
+        optimizer.adamw.CopyFrom(pb.Optimizer.AdamW(beta1=0.9, beta2=0.999, epsilon=1e-8))
+    else:
+        optimizer.sgd.CopyFrom(pb.Optimizer.Sgd(momentum=options.momentum))
+    return optimizer
+
+
+def check(
+    capture: Capture,
+    options: ProbeOptions,
+    server: pb.GetCapabilitiesResponse,
+    address: Address,
+) -> None:
+    """Compare a capture and the options with what the service can do, before anything is sent.
+
+    Raises:
+        IncompatibleError: It understands another version, lacks an operator or the device.
+        RefusedError: A limit of it is exceeded.
+    """
+    graph = graph_pb2.Graph.FromString(capture.graph)
+    _check_version(graph, server, address)
+    _check_device(options, server, address)
+    if unknown := sorted(set(graph.operators) - set(server.operators)):
+        known = _first_use(graph, capture, unknown[0])
+        raise IncompatibleError(
+            f"{address} does not run {unknown[0]}{known}",
+            hint=_upgrade(server) if server.nnlint_version else "",
+        )
+    _check_limits(graph, capture, options, server.limits, address)
+
+
+def _check_version(
+    graph: graph_pb2.Graph, server: pb.GetCapabilitiesResponse, address: Address
+) -> None:
+    oldest, newest = server.oldest_format_version, server.newest_format_version
+    if oldest <= graph.format_version <= newest:
+        return
+    older = graph.format_version > newest
+    raise IncompatibleError(
+        f"{address} has nnlint {server.nnlint_version}, which is too "
+        f"{'old' if older else 'new'} for this client",
+        hint=f"upgrade nnlint {'on the server' if older else 'here'}",
+    )
+
+
+def _upgrade(server: pb.GetCapabilitiesResponse) -> str:
+    return f"the server has nnlint {server.nnlint_version}; a newer one may know the operator"
+
+
+def _check_device(
+    options: ProbeOptions, server: pb.GetCapabilitiesResponse, address: Address
+) -> None:
+    kinds = {device.kind for device in server.devices}
+    wanted = options.device
+    if wanted != "auto" and wanted not in kinds:
+        has = ", ".join(f"{device.kind} ({device.name})" for device in server.devices)
+        raise IncompatibleError(
+            f"{address} has no {wanted} device", hint=f"it has {has}" if has else ""
+        )
+    if options.precision == "autocast-float16" and (wanted == "cpu" or "cuda" not in kinds):
+        raise IncompatibleError(
+            "--precision autocast-float16 needs a cuda device", hint="--precision autocast"
+        )
+
+
+def _first_use(graph: graph_pb2.Graph, capture: Capture, operator: str) -> str:
+    """Return where an operator is used first, as a clause."""
+    position = list(graph.operators).index(operator)
+    for node, site in zip(graph.nodes, capture.nodes, strict=False):
+        if node.operator == position and site.location is not None:
+            return f", used at {site.location.path}:{site.location.line}"
+    return ""
+
+
+def _check_limits(
+    graph: graph_pb2.Graph,
+    capture: Capture,
+    options: ProbeOptions,
+    limits: pb.Limits,
+    address: Address,
+) -> None:
+    _check_most(len(graph.nodes), limits.nodes, "operations in the graph", address)
+    _check_most(len(capture.graph), limits.graph_bytes, "bytes of graph", address)
+    _check_most(options.steps, limits.steps, "steps", address)
+    for tensor, site in zip(graph.tensors, capture.tensors, strict=False):
+        elements = 1
+        for size in tensor.shape:
+            elements *= size
+        _check_most(elements, limits.elements, f"elements of {site.name}", address)
+        if limits.blob_bytes and tensor.digest.size_bytes > limits.blob_bytes:
+            raise RefusedError(
+                f"{site.name} has {tensor.digest.size_bytes // _MEBIBYTE} MiB; {address} takes "
+                f"tensors up to {limits.blob_bytes // _MEBIBYTE} MiB"
+            )
+
+
+def _check_most(number: int, most: int, noun: str, address: Address) -> None:
+    if most and number > most:
+        raise RefusedError(f"{number} {noun} are more than the {most} that {address} takes")
