@@ -1,3 +1,4 @@
+from nnlint.protos.v1 import graph_pb2 as _graph_pb2
 from nnlint.protos.v1 import measurement_pb2 as _measurement_pb2
 from nnlint.protos.v1 import probe_service_pb2 as _probe_service_pb2
 from google.protobuf.internal import containers as _containers
@@ -24,7 +25,7 @@ class WorkerJob(_message.Message):
     def __init__(self, request: _Optional[_Union[_probe_service_pb2.RunProbeRequest, _Mapping]] = ..., blob_folder: _Optional[str] = ..., limits: _Optional[_Union[_probe_service_pb2.Limits, _Mapping]] = ..., device: _Optional[str] = ..., threads: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class WorkerEvent(_message.Message):
-    __slots__ = ("stage", "plan", "step", "result", "refusal", "exit", "ready")
+    __slots__ = ("stage", "plan", "step", "result", "refusal", "exit", "ready", "damage")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +33,7 @@ class WorkerEvent(_message.Message):
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     EXIT_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
+    DAMAGE_FIELD_NUMBER: _ClassVar[int]
     stage: _probe_service_pb2.Stage
     plan: _measurement_pb2.MeasurementPlan
     step: _measurement_pb2.StepStatistics
@@ -39,7 +41,14 @@ class WorkerEvent(_message.Message):
     refusal: Refusal
     exit: Exit
     ready: Ready
-    def __init__(self, stage: _Optional[_Union[_probe_service_pb2.Stage, _Mapping]] = ..., plan: _Optional[_Union[_measurement_pb2.MeasurementPlan, _Mapping]] = ..., step: _Optional[_Union[_measurement_pb2.StepStatistics, _Mapping]] = ..., result: _Optional[_Union[_measurement_pb2.Result, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ...) -> None: ...
+    damage: Damage
+    def __init__(self, stage: _Optional[_Union[_probe_service_pb2.Stage, _Mapping]] = ..., plan: _Optional[_Union[_measurement_pb2.MeasurementPlan, _Mapping]] = ..., step: _Optional[_Union[_measurement_pb2.StepStatistics, _Mapping]] = ..., result: _Optional[_Union[_measurement_pb2.Result, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., damage: _Optional[_Union[Damage, _Mapping]] = ...) -> None: ...
+
+class Damage(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: _graph_pb2.Digest
+    def __init__(self, digest: _Optional[_Union[_graph_pb2.Digest, _Mapping]] = ...) -> None: ...
 
 class Ready(_message.Message):
     __slots__ = ("torch_version", "devices")
@@ -63,13 +72,15 @@ class Refusal(_message.Message):
     def __init__(self, violations: _Optional[_Iterable[_Union[Refusal.Violation, _Mapping]]] = ...) -> None: ...
 
 class Exit(_message.Message):
-    __slots__ = ("code", "node", "timed_out", "output")
+    __slots__ = ("code", "node", "timed_out", "output", "out_of_memory")
     CODE_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     TIMED_OUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_MEMORY_FIELD_NUMBER: _ClassVar[int]
     code: int
     node: int
     timed_out: bool
     output: str
-    def __init__(self, code: _Optional[int] = ..., node: _Optional[int] = ..., timed_out: bool = ..., output: _Optional[str] = ...) -> None: ...
+    out_of_memory: bool
+    def __init__(self, code: _Optional[int] = ..., node: _Optional[int] = ..., timed_out: bool = ..., output: _Optional[str] = ..., out_of_memory: bool = ...) -> None: ...
