@@ -20,6 +20,13 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\
 _TLS_ALERT = b"\x15\x03"
 _FRAME_HEADER = 9
 _SETTINGS = 4
+_WANTS_CERTIFICATE = (
+    "wants a certificate of the client",
+    "--tls-cert FILE --tls-key FILE name it",
+)
+_CLIENT_CERTIFICATE = (
+    "is --tls-cert signed by an authority that the server trusts, and still valid?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,7 @@ class Diagnosis:
 def diagnose(address: Address) -> Diagnosis | None:
     """Connect once, within seconds, and say what fails; None where nothing does."""
     try:
-        with _connected(address) as connection:
-            connection.settimeout(_SECONDS)
-            if address.tls is None:
-                return _plain(connection)
-            return _encrypted(connection, address, address.tls)
+        return _plain(address) if address.tls is None else _encrypted(address, address.tls)
     except TimeoutError:
         return Diagnosis("does not answer", _firewall(address))
     except ConnectionRefusedError:
@@ -62,6 +65,7 @@ def diagnose(address: Address) -> Diagnosis | None:
 
 
 def _connected(address: Address) -> socket.socket:
+    """Return a connection whose operations end within seconds."""
     if not address.path:
         return socket.create_connection((address.host, address.port), _SECONDS)
     connection = socket.socket(socket.AF_UNIX)
@@ -83,26 +87,43 @@ def _firewall(address: Address) -> str:
     return f"does `nnlint serve` run there, and does a firewall let port {address.port} through?"
 
 
-def _plain(connection: socket.socket) -> Diagnosis | None:
-    connection.sendall(_PREFACE)
-    answer = _answer(connection)
+def _plain(address: Address) -> Diagnosis | None:
+    with _connected(address) as connection:
+        try:
+            connection.sendall(_PREFACE)
+            answer = _answer(connection)
+        except (ConnectionResetError, BrokenPipeError):
+            answer = b""
     if _is_http2(answer):
         return None
-    if answer.startswith(_TLS_ALERT):
+    if answer.startswith(_TLS_ALERT) or (not answer and _speaks_tls(address)):
         return Diagnosis(
             "speaks TLS, and it was spoken to in plain text",
             "--tls-ca FILE names the authority that signed its certificate",
             lasting=True,
         )
     if not answer:
-        return Diagnosis(
-            "closes the connection",
-            "where it wants TLS: --tls-ca FILE names the authority of its certificate",
-        )
+        return Diagnosis("closes the connection", "is it a probe service that listens there?")
     return Diagnosis("is no gRPC server", "is the port right?", lasting=True)
 
 
-def _encrypted(connection: socket.socket, address: Address, tls: Tls) -> Diagnosis | None:
+def _speaks_tls(address: Address) -> bool:
+    """Return whether a server takes a TLS greeting; nothing is sent, so nothing is verified."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    try:
+        with (
+            _connected(address) as connection,
+            context.wrap_socket(connection, server_hostname=address.host or None) as wrapped,
+        ):
+            return wrapped.version() is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _encrypted(address: Address, tls: Tls) -> Diagnosis | None:
     try:
         context = _context(tls)
     except ssl.SSLError as error:
@@ -112,17 +133,29 @@ def _encrypted(connection: socket.socket, address: Address, tls: Tls) -> Diagnos
             lasting=True,
         )
     try:
-        with context.wrap_socket(connection, server_hostname=address.host) as wrapped:
+        with (
+            _connected(address) as connection,
+            context.wrap_socket(connection, server_hostname=address.host) as wrapped,
+        ):
             if wrapped.selected_alpn_protocol() != "h2":
                 return Diagnosis("is no gRPC server", "is the port right?", lasting=True)
-            # With TLS 1.3 a missing client certificate is refused only now.
-            wrapped.sendall(_PREFACE)
-            answer = _answer(wrapped)
-            return None if _is_http2(answer) else Diagnosis("closes the connection")
+            # With TLS 1.3 a server refuses a client's certificate, or the lack of it, only now.
+            try:
+                wrapped.sendall(_PREFACE)
+                answer = _answer(wrapped)
+            except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
+                answer = b""
     except ssl.SSLCertVerificationError as error:
         return _certificate(error, address, tls)
     except ssl.SSLError as error:
         return _handshake(error, address)
+    if _is_http2(answer):
+        return None
+    if tls.certificate is None:
+        return Diagnosis(*_WANTS_CERTIFICATE, lasting=True)
+    return Diagnosis(
+        "closes the connection after the client has shown its certificate", _CLIENT_CERTIFICATE
+    )
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
@@ -163,15 +196,11 @@ def _handshake(error: ssl.SSLError, address: Address) -> Diagnosis:
         hint = "leave the --tls options out" if address.local else "start the server with TLS"
         return Diagnosis("speaks plain text, and it was spoken to in TLS", hint, lasting=True)
     if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
-        return Diagnosis(
-            "wants a certificate of the client",
-            "--tls-cert FILE --tls-key FILE name it",
-            lasting=True,
-        )
+        return Diagnosis(*_WANTS_CERTIFICATE, lasting=True)
     if "ALERT" in reason:
         return Diagnosis(
             f"does not accept the client's certificate ({_reason(error)})",
-            "is --tls-cert signed by an authority that the server trusts, and still valid?",
+            _CLIENT_CERTIFICATE,
             lasting=True,
         )
     return Diagnosis(f"and this client cannot agree on TLS ({_reason(error)})")
