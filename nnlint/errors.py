@@ -6,6 +6,7 @@
     ├── UsageError       a wrong argument or path                    exit code 2
     │   ├── ConfigError  a wrong key or value in pyproject.toml      exit code 2
     │   └── NoModelError paths without any model                     exit code 2
+    ├── CaptureError     a training step that cannot be captured     exit code 2
     ├── ServiceError     a probe service could not do a probe        exit code 2
     │   ├── UnreachableError      no connection, or it was lost
     │   ├── UnauthenticatedError  no token, or a wrong one
@@ -18,6 +19,11 @@ What goes wrong inside the linted file is not an exception but a finding (NNL001
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnlint.linter.findings import Location
 
 
 class NnlintError(ValueError):
@@ -45,6 +51,18 @@ class ConfigError(UsageError):
 
 class NoModelError(UsageError):
     """The paths hold no model at all."""
+
+
+class CaptureError(NnlintError):
+    """A training step that cannot be captured as a graph, or whose graph is not faithful.
+
+    Attributes:
+        location: The user's line that stands in the way, if known.
+    """
+
+    def __init__(self, message: str, *, location: Location | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.location = location
 
 
 class InternalError(NnlintError):
