@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnlint.cli.console import (
+    encodes,
     terminal_width,
     wants_color,
     write_stdout,
@@ -236,7 +237,12 @@ def deliver(
             _write_file(place.path, load_format(place.format).render(shown, common))
             continue
         color = wants_color(options["color"], sys.stdout)
-        on_screen = dataclasses.replace(common, color=color, width=terminal_width(sys.stdout))
+        on_screen = dataclasses.replace(
+            common,
+            color=color,
+            width=terminal_width(sys.stdout),
+            ascii=not encodes(sys.stdout, "█"),
+        )
         write_stdout(load_format(place.format).render(shown, on_screen))
     return exit_code(report, options["fail_on"] or config.output.fail_on, options["exit_zero"])
 

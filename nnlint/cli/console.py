@@ -89,6 +89,15 @@ def terminal_width(stream: IO[str]) -> int:
         return PIPE_WIDTH
 
 
+def encodes(stream: IO[str] | None, text: str) -> bool:
+    """Return whether a stream can carry a text as it is."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def write_stdout(text: str) -> None:
     """Write to standard output."""
     _write(sys.stdout, text)

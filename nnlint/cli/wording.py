@@ -37,7 +37,7 @@ def summary(report: Report) -> str:
         for severity in Severity
     ]
     found = ", ".join(number for number in numbers if not number.startswith("0 "))
-    return f"{found or 'no findings'}{_models(report)}{_checks(report)}"
+    return f"{found or 'no findings'}{_models(report)}{_probes(report)}{_checks(report)}"
 
 
 def _models(report: Report) -> str:
@@ -50,6 +50,13 @@ def _models(report: Report) -> str:
     if missed == len(report.models):
         return f"{text}, not analysed" if missed == 1 else f"{text}, none of them analysed"
     return f"{text}, {missed} of them not analysed"
+
+
+def _probes(report: Report) -> str:
+    missed = sum(probed.status == "not-probed" for probed in report.probes)
+    if not missed:
+        return ""
+    return ", none of them probed" if missed == len(report.probes) else f", {missed} not probed"
 
 
 def _checks(report: Report) -> str:

@@ -10,7 +10,10 @@ import dataclasses
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from nnlint.linter.probed import Probed
 
 
 class Severity(enum.StrEnum):
@@ -203,6 +206,7 @@ class Report:
         findings: Sorted by path, line, column and code.
         suppressed: Findings that a comment in the source asked to hide.
         sources: Text of each file that a finding points at, for the code frames.
+        probes: What became of the probe of each model; empty after a lint.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -210,6 +214,7 @@ class Report:
     checks: tuple[Check, ...] = ()
     suppressed: tuple[Finding, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    probes: tuple[Probed, ...] = ()
 
     def __bool__(self) -> bool:
         return self.worst is None or self.worst is Severity.NOTE

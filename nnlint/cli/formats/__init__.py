@@ -26,6 +26,7 @@ class RenderOptions:
         quiet: Whether the summary is left out.
         statistics: Whether the findings are counted by rule.
         path_base: Directory that paths are made relative to in SARIF; "" for the current one.
+        ascii: Whether only ASCII can be written, apart from what the user's files hold.
     """
 
     color: bool = False
@@ -36,6 +37,7 @@ class RenderOptions:
     quiet: bool = False
     statistics: bool = False
     path_base: str = ""
+    ascii: bool = False
 
 
 class Format(Protocol):

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
-import pydantic
 from pydantic import Field
 
 from nnlint import __version__
 from nnlint.cli.formats import RenderOptions
+from nnlint.cli.json_object import JsonObject, jsonable
+from nnlint.cli.probe_json import ProbeObject, probe_object
 from nnlint.linter.findings import Check, Finding, Location, ModelReport, Outcome, Related, Report
 
 SCHEMA_VERSION: Literal[1] = 1
 
 
-class _Object(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class RelatedObject(_Object):
+class RelatedObject(JsonObject):
     """A second place; lines and columns count from 1, the end column is one past the end."""
 
     message: str
@@ -33,7 +28,7 @@ class RelatedObject(_Object):
     end_column: int = Field(ge=1)
 
 
-class FindingObject(_Object):
+class FindingObject(JsonObject):
     """One thing that is wrong, at one place; lines and columns as in `RelatedObject`."""
 
     rule: str
@@ -53,7 +48,7 @@ class FindingObject(_Object):
     related: list[RelatedObject]
 
 
-class ModelObject(_Object):
+class ModelObject(JsonObject):
     """What became of one model."""
 
     name: str
@@ -64,7 +59,7 @@ class ModelObject(_Object):
     capture: Literal["fx", "export"] | None = Field(description="How its graph was taken.")
 
 
-class NotCheckedObject(_Object):
+class NotCheckedObject(JsonObject):
     """A check that could not be made."""
 
     rule: str
@@ -73,7 +68,7 @@ class NotCheckedObject(_Object):
     reason: str
 
 
-class ChecksObject(_Object):
+class ChecksObject(JsonObject):
     """How the checks ended; a check is one rule on one model."""
 
     found: int
@@ -82,8 +77,8 @@ class ChecksObject(_Object):
     not_checked_list: list[NotCheckedObject]
 
 
-class ReportObject(_Object):
-    """The result of `nnlint check --output-format json`."""
+class ReportObject(JsonObject):
+    """The result of `nnlint check --output-format json`, and of `nnlint probe`."""
 
     schema_version: Literal[1] = Field(description="Changes when a field changes or goes.")
     nnlint: str = Field(description="Version that wrote the report.")
@@ -93,6 +88,7 @@ class ReportObject(_Object):
     )
     models: list[ModelObject]
     checks: ChecksObject
+    probes: list[ProbeObject] = Field(description="Empty after a check.")
 
 
 class JsonFormat:
@@ -124,30 +120,13 @@ def report_object(report: Report, *, show_suppressed: bool = False) -> ReportObj
                 if check.outcome is Outcome.NOT_CHECKED
             ],
         ),
+        probes=[probe_object(probed) for probed in report.probes],
     )
 
 
 def dump_json(content: object) -> str:
     """Return JSON text that every parser and every terminal can read."""
     return json.dumps(jsonable(content), indent=2, allow_nan=False) + "\n"
-
-
-def jsonable(value: Any) -> Any:
-    """Return a value with only what JSON has: infinities, NaN and other objects become text."""
-    match value:
-        case None | bool() | int():
-            return value
-        case str():
-            # A file name may hold lone surrogates, which are no valid Unicode.
-            return value.encode("utf-8", "backslashreplace").decode()
-        case float():
-            return value if math.isfinite(value) else str(value)
-        case Mapping():
-            return {str(jsonable(str(key))): jsonable(item) for key, item in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [jsonable(item) for item in value]
-        case _:
-            return jsonable(str(value))
 
 
 def json_schema() -> dict[str, Any]:

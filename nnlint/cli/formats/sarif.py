@@ -89,6 +89,11 @@ def _invocation(report: Report, number: int, options: RenderOptions) -> dict[str
             note = _note("warning", f"{model.name} was not analysed: {model.reason}")
             place = Location(model.path, max(model.line, 1))
             notes.append({**note, "locations": [_location(place, options)]})
+    for probed in report.probes:
+        if not probed.complete:
+            text = f"the probe of {probed.model} did not complete: {probed.reason}"
+            place = probed.location or Location(probed.path, max(probed.line, 1))
+            notes.append({**_note("warning", text), "locations": [_location(place, options)]})
     if number > MAX_RESULTS:
         notes.append(_note("warning", f"{number - MAX_RESULTS} results were left out"))
     extra = {"toolExecutionNotifications": notes} if notes else {}

@@ -25,7 +25,8 @@ class TextFormat:
     def render(self, report: Report, options: RenderOptions) -> str:
         """Return the findings, then what was not analysed, then the counts."""
         several = len({(model.path, model.name) for model in report.models}) > 1
-        blocks = [_finding(f, report, options, several=several) for f in report.findings]
+        blocks = [*_probes(report, options)]
+        blocks += [_finding(f, report, options, several=several) for f in report.findings]
         if options.show_suppressed:
             blocks += [_suppressed(finding, options) for finding in report.suppressed]
         blocks.append("".join(_not_analysed(report, options)))
@@ -36,6 +37,16 @@ class TextFormat:
         if not options.quiet:
             blocks.append(_summary(report, options) + "\n")
         return "\n".join(block for block in blocks if block)
+
+
+def _probes(report: Report, options: RenderOptions) -> Iterator[str]:
+    if not report.probes:
+        return
+    # It imports rich, which a lint has no use for.
+    from nnlint.cli.probe_table import render
+
+    for probed in report.probes:
+        yield render(probed, options)
 
 
 def _finding(finding: Finding, report: Report, options: RenderOptions, *, several: bool) -> str:

@@ -1,0 +1,233 @@
+"""A probe as text: what was run, a row for each layer, and how the run ended."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nnlint.cli.console import escape, style
+from nnlint.cli.formats import RenderOptions
+from nnlint.cli.wording import count_of
+from nnlint.linter.measured import Measured
+from nnlint.linter.probed import Layer, Probed, layers
+
+# More layers than this are shown by their first and last ones, unless all are asked for.
+_MOST_ROWS = 40
+_BAR_CELLS = 12
+# The least range of a bar, so that a healthy model's look alike: six powers of ten.
+_DECADES = 6.0
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_NARROW, _VERY_NARROW = 90, 64
+_WORDS = {
+    "not-probed": "not probed",
+    "out-of-memory": "out of memory",
+    "operator-failed": "an operation failed",
+    "worker-crashed": "the worker crashed",
+    "timed-out": "out of time",
+    "cancelled": "cancelled",
+}
+
+
+def render(probed: Probed, options: RenderOptions) -> str:
+    """Return the probe of one model as text."""
+    place = f"{probed.path}:{probed.line}"
+    if probed.measured is None:
+        return "\n".join(_ending(probed, options, place)) + "\n"
+    title = style(escape(probed.model), "bold", color=options.color)
+    lines = [f"{title} ({escape(place)}), probed on {escape(probed.measured.device)}:"]
+    lines += _facts(probed, probed.measured, options)
+    table = _table(layers(probed.measured), options)
+    return "\n".join([*lines, table, *_ending(probed, options, "")]).rstrip() + "\n"
+
+
+def _facts(probed: Probed, measured: Measured, options: RenderOptions) -> Iterator[str]:
+    rate = f"lr {measured.learning_rate:g}"
+    data = "your data" if measured.data == "user" else "random data"
+    yield from _labelled(
+        "run",
+        f"{count_of(measured.steps, 'step')} of {_optimizer(measured)} ({rate}), batch "
+        f"{measured.batch_size} of {data}, {measured.precision}, seed {probed.seed}",
+        options,
+    )
+    losses = " -> ".join(_number(loss, 4) for loss in _some(measured.losses))
+    yield from _labelled("loss", f"{losses}, {_loss(probed, measured)}", options)
+    if probed.gradient_error is not None:
+        yield from _labelled("parity", _parity(probed), options)
+    for note in probed.notes:
+        yield from _labelled("note", note, options)
+
+
+def _optimizer(measured: Measured) -> str:
+    return {"sgd": "SGD", "adamw": "AdamW"}[measured.optimizer]
+
+
+def _loss(probed: Probed, measured: Measured) -> str:
+    match probed.loss_source:
+        case "stand-in":
+            return f"a stand-in, since no loss was found: {measured.loss}"
+        case "given":
+            return f"{measured.loss}, as given"
+        case "forward":
+            return f"{measured.loss}, computed in forward"
+        case _:
+            return measured.loss
+
+
+def _parity(probed: Probed) -> str:
+    compared = f"loss and {count_of(probed.gradients, 'gradient')} of the captured graph"
+    if probed.bit_equal:
+        return f"{compared} equal the model's to the bit"
+    return f"{compared} are within {probed.gradient_error:.1g} of the model's"
+
+
+def _some(losses: Sequence[float]) -> Sequence[float]:
+    """Return the losses, of many the first and the last ones."""
+    return losses if len(losses) <= 8 else [*losses[:4], *losses[-3:]]
+
+
+def _labelled(word: str, text: str, options: RenderOptions) -> list[str]:
+    label = f"  {word}: "
+    lines = textwrap.wrap(
+        escape(" ".join(text.split())),
+        max(options.width, 40),
+        initial_indent=label,
+        subsequent_indent=" " * len(label),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    bold = style(f"{word}:", "bold", color=options.color)
+    return [lines[0].replace(f"{word}:", bold, 1), *lines[1:]] if lines else []
+
+
+def _ending(probed: Probed, options: RenderOptions, place: str) -> Iterator[str]:
+    """Yield why a probe was not made or did not complete."""
+    if probed.complete:
+        return
+    word = style(_WORDS[probed.status], "warning", color=options.color)
+    where = probed.location
+    at = f"{where.path}:{where.line}" if where and where.path and where.line else place
+    subject = f"{probed.model} ({at})" if at else probed.model
+    yield f"{word}: {escape(f'{subject}: {probed.reason}')}"
+    if probed.hint:
+        yield from _labelled("help", probed.hint, options)
+
+
+def _table(rows: Sequence[Layer], options: RenderOptions) -> str:
+    """Return the layers as a table that fits the width."""
+    if not rows:
+        return "  no layer has parameters"
+    width = min(options.width, 120)
+    table, left_out = _filled(rows, options, width)
+    stream = io.StringIO()
+    console = Console(
+        file=stream,
+        width=width,
+        force_terminal=options.color,
+        color_system="standard" if options.color else None,
+        no_color=not options.color,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+    console.print(table)
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    if left_out:
+        lines.append(f"  {count_of(left_out, 'layer')} between them left out; -v shows all")
+    return "\n".join(lines)
+
+
+def _filled(rows: Sequence[Layer], options: RenderOptions, width: int) -> tuple[Table, int]:
+    shown = list(rows)
+    if len(shown) > _MOST_ROWS and not options.verbose:
+        half = _MOST_ROWS // 2
+        shown = [*shown[:half], *shown[-half:]]
+    style_of = box.ASCII if options.ascii else box.SIMPLE_HEAD
+    table = Table(box=style_of, pad_edge=True, show_edge=False, header_style="bold")
+    table.add_column("layer", overflow="fold")
+    if width >= _VERY_NARROW:
+        table.add_column("kind", overflow="fold")
+    if width >= _NARROW:
+        table.add_column("shape", overflow="fold")
+    table.add_column("activation", justify="right", no_wrap=True)
+    table.add_column("gradient", justify="right", no_wrap=True)
+    if width >= _VERY_NARROW:
+        table.add_column("(log scale)", no_wrap=True, min_width=_BAR_CELLS)
+    if width >= _NARROW:
+        table.add_column("update", justify="right", no_wrap=True)
+    table.add_column("units", justify="right", no_wrap=width >= _VERY_NARROW)
+    bars = _bars([row.gradient_rms for row in rows], plain=options.ascii)
+    by_row = dict(zip(map(id, rows), bars, strict=True))
+    for row in shown:
+        cells = [Text(escape(row.path) or "(model)")]
+        if width >= _VERY_NARROW:
+            cells.append(Text(escape(row.operator)))
+        if width >= _NARROW:
+            cells.append(Text("x".join(map(str, row.shape))))
+        cells += [_cell(row.activation_rms), _cell(row.gradient_rms, none="none")]
+        if width >= _VERY_NARROW:
+            cells.append(Text(by_row[id(row)], style="cyan"))
+        if width >= _NARROW:
+            cells.append(_cell(row.update_ratio))
+        cells.append(_units(row))
+        table.add_row(*cells)
+    return table, len(rows) - len(shown)
+
+
+def _cell(value: float | None, none: str = "") -> Text:
+    if value is None:
+        return Text(none, style="dim")
+    return Text(_number(value), style="" if math.isfinite(value) else "bold red")
+
+
+def _number(value: float, digits: int = 3) -> str:
+    """Return a magnitude in some digits: 0.0123, 45.6, 1.2e-07."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0 or 0.001 <= abs(value) < 10_000:
+        return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+    return f"{value:.1e}"
+
+
+def _units(row: Layer) -> Text:
+    told = [
+        f"{_percent(share)} {word}"
+        for share, word in ((row.dead, "dead"), (row.saturated, "saturated"))
+        if share is not None
+    ]
+    loud = max(row.dead or 0.0, row.saturated or 0.0) >= 0.5
+    return Text(", ".join(told), style="bold yellow" if loud else "")
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 0.01:
+        return "<1%"
+    return f"{math.floor(100 * share)}%"
+
+
+def _bars(values: Sequence[float | None], *, plain: bool) -> list[str]:
+    """Return a bar for each magnitude; the largest fills it, and each cell is a factor."""
+    known = [math.log10(v) for v in values if v is not None and v > 0 and math.isfinite(v)]
+    if not known:
+        return [""] * len(values)
+    top = max(known)
+    bottom = min(*known, top - _DECADES)
+    return [_bar(value, bottom, top, plain=plain) for value in values]
+
+
+def _bar(value: float | None, bottom: float, top: float, *, plain: bool) -> str:
+    if value is None or not math.isfinite(value) or value <= 0:
+        return ""
+    share = (math.log10(value) - bottom) / (top - bottom)
+    if plain:
+        return "#" * max(round(share * _BAR_CELLS), 1)
+    eighths = max(round(share * _BAR_CELLS * 8), 1)
+    whole, rest = divmod(eighths, 8)
+    return "█" * whole + (_EIGHTHS[rest] if rest else "")
