@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnlint.errors import ConfigError
-from nnlint.linter.settings import TABLE, LintSettings, OutputSettings
+from nnlint.linter.settings import TABLE, LintSettings, OutputSettings, ProbeSettings
 
 FILE_NAME = "pyproject.toml"
 
@@ -22,12 +22,14 @@ class Config:
     Attributes:
         settings: The settings of a run.
         output: What is shown, where, and what fails.
+        probe: What `nnlint probe` does.
         path: The file, None when there is none.
         data: The table as it stands in the file.
     """
 
     settings: LintSettings = field(default_factory=LintSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
     path: Path | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
@@ -75,7 +77,10 @@ def load_config(
     from nnlint.linter.config_table import read_table
 
     table = read_table(data, str(found))
-    return Config(table.to_settings(str(found.parent)), table.to_output(), found, data)
+    root = str(found.parent)
+    return Config(
+        table.to_settings(root), table.to_output(), table.probe.to_settings(root), found, data
+    )
 
 
 def _folder_of(path: Path) -> Path:

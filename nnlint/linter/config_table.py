@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -12,7 +13,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from nnlint.errors import ConfigError, UsageError
 from nnlint.linter.selection import check_selectors
-from nnlint.linter.settings import TABLE, InputSpec, LintSettings, ModelSettings, OutputSettings
+from nnlint.linter.settings import (
+    TABLE,
+    InputSpec,
+    LintSettings,
+    ModelSettings,
+    OutputSettings,
+    ProbeSettings,
+)
 from nnlint.linter.values import make_input, parse_input, parse_loss, parse_size
 
 _RUN = LintSettings()
@@ -129,6 +137,49 @@ class ModelTable(_Table):
         return ModelSettings(tuple(self.args), self.kwargs, self.inputs, self.loss)
 
 
+_Count = Annotated[int, Field(ge=1, strict=True)]
+_Rate = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+# Files that are named relative to the folder of the configuration file.
+_FILES = ("token_file", "tls_ca", "tls_cert", "tls_key", "data")
+
+
+class ProbeTable(_Table):
+    """What `nnlint probe` does where its options do not say; null leaves it to the default."""
+
+    server: str = Field(default="", description="host:port or unix:PATH; a server of its own.")
+    token_file: str = Field(default="", description="File with the token of the server.")
+    tls: bool | None = Field(default=None, description="Encrypt with the system's authorities.")
+    tls_ca: str = Field(default="", description="File with the server's authorities.")
+    tls_cert: str = Field(default="", description="File with the client's certificate.")
+    tls_key: str = Field(default="", description="File with its key.")
+    data: str = Field(default="", description="FILE.npz, FILE.safetensors or FILE.py:LOADER.")
+    steps: _Count | None = Field(default=None, description="Optimiser steps.")
+    samples: Annotated[int, Field(ge=0, strict=True)] | None = Field(
+        default=None, description="Samples over which the activity of units is judged."
+    )
+    batch_size: _Count | None = Field(default=None, description="Samples in a step.")
+    optimizer: Literal["sgd", "adamw"] | None = None
+    lr: _Rate | None = Field(default=None, description="Learning rate of the optimiser.")
+    momentum: _Rate | None = Field(default=None, description="Of SGD.")
+    weight_decay: _Rate | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    precision: Literal["float32", "bfloat16", "autocast", "autocast-float16"] | None = None
+    seed: Annotated[int, Field(ge=0, lt=1 << 63, strict=True)] | None = None
+    seconds: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] | None = Field(
+        default=None, description="Limit of the run itself."
+    )
+    fit_batch: bool | None = Field(default=None, description="Halve the batch without memory.")
+    deterministic: bool | None = None
+
+    def to_settings(self, root: str) -> ProbeSettings:
+        """Return the table as settings, its files below `root`."""
+        values = self.model_dump()
+        for name in _FILES:
+            if values[name]:
+                values[name] = str(Path(root, values[name]))
+        return ProbeSettings(**values)
+
+
 class ConfigTable(_Table):
     """The settings of nnlint, from [tool.nnlint] of a pyproject.toml."""
 
@@ -163,6 +214,7 @@ class ConfigTable(_Table):
     models: Annotated[dict[str, ModelTable], AfterValidator(_model_key)] = Field(
         default={}, description="'path.py:Name' -> what to know about that model."
     )
+    probe: ProbeTable = Field(default=ProbeTable(), description="What `nnlint probe` does.")
 
     def to_settings(self, root: str) -> LintSettings:
         """Return the table as the settings of a run; `root` is the folder of its file."""
@@ -236,7 +288,8 @@ def _hint(problem: Any) -> str:
     if problem["type"] != "extra_forbidden":
         return ""
     loc = problem["loc"]
-    table = ModelTable if loc[0] == "models" else ConfigTable
+    tables: dict[str, type[_Table]] = {"models": ModelTable, "probe": ProbeTable}
+    table = tables.get(str(loc[0]), ConfigTable) if len(loc) > 1 else ConfigTable
     known = [_kebab(name) for name in table.model_fields]
     close = difflib.get_close_matches(str(loc[-1]).replace("_", "-"), known, 1)
     return f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(known)}"

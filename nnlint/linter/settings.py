@@ -94,3 +94,52 @@ class OutputSettings:
     fail_on: Literal["error", "warning", "note", "never"] = "warning"
     output_format: tuple[str, ...] = ("text",)
     exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """What is said about probes; None and "" leave the default to the probe service.
+
+    Attributes:
+        server: "host:port" or "unix:PATH"; "" for a server of nnlint's own.
+        token_file: File with the token of the server.
+        tls: Whether to encrypt with the system's authorities.
+        tls_ca: File with the authorities that sign the server's certificate.
+        tls_cert: File with the client's certificate.
+        tls_key: File with its key.
+        data: File or "module.py:loader" that gives inputs and labels; "" to draw them.
+        steps: Optimiser steps, each measured.
+        samples: Samples over which the activity of units is judged.
+        batch_size: Samples in a step.
+        optimizer: Which optimiser makes the steps.
+        lr: Its learning rate.
+        momentum: Of SGD.
+        weight_decay: Of the optimiser.
+        device: Where to run.
+        precision: Of the model's arithmetic.
+        seed: For drawn data and dropout.
+        seconds: Limit of the run itself.
+        fit_batch: Whether to halve the batch where memory runs out.
+        deterministic: Whether algorithms must be deterministic.
+    """
+
+    server: str = ""
+    token_file: str = ""
+    tls: bool | None = None
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    data: str = ""
+    steps: int | None = None
+    samples: int | None = None
+    batch_size: int | None = None
+    optimizer: Literal["sgd", "adamw"] | None = None
+    lr: float | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    precision: Literal["float32", "bfloat16", "autocast", "autocast-float16"] | None = None
+    seed: int | None = None
+    seconds: float | None = None
+    fit_batch: bool | None = None
+    deterministic: bool | None = None

@@ -43,11 +43,22 @@ def describe(config: Config) -> str:
 
     data = read_table(config.data, str(config.path)).model_dump(mode="json", by_alias=True)
     origin = str(config.path) if config.path else "none"
-    rows = [(f"{key} = {_value(key, value)}", key in config.given) for key, value in data.items()]
+    rows = [
+        (f"{key} = {_value(key, value)}", key in config.given)
+        for key, value in data.items()
+        if key != "probe"
+    ]
+    given = config.data.get("probe", {})
+    # What has no value is up to the probe service.
+    rows += [
+        (f"probe.{key} = {_value(key, value)}", key in given)
+        for key, value in data["probe"].items()
+        if value is not None
+    ]
     width = min(max(len(text) for text, _ in rows), 60)
     lines = [
-        f"{text:{width}}  # {config.path.name if given and config.path else 'default'}"
-        for text, given in rows
+        f"{text:{width}}  # {config.path.name if is_given and config.path else 'default'}"
+        for text, is_given in rows
     ]
     return "\n".join([f"# file: {origin}", *lines]) + "\n"
 
