@@ -7,7 +7,7 @@ many columns as gates need, so the shapes of the weights are checked here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from nnlint.probe_service.operators.base import Check, Shape, allow
 
@@ -79,7 +79,7 @@ def _cell(gates: int) -> Check:
     return check
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
