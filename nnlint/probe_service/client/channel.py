@@ -90,6 +90,8 @@ class Service:
     The calls that ask and store raise ServiceError, after what may be tried again has been. The
     two that stream raise grpc.RpcError while they are read: the session goes on with another.
 
+    `ended` says why the service has ended for good, and "" where that is not known.
+
     Attributes:
         address: Where it is.
         patience: Seconds for which a service that has answered before is tried again.
@@ -98,9 +100,15 @@ class Service:
     """
 
     def __init__(
-        self, address: Address, *, patience: float = PATIENCE, on_wait: OnWait = no_wait
+        self,
+        address: Address,
+        *,
+        patience: float = PATIENCE,
+        on_wait: OnWait = no_wait,
+        ended: Callable[[], str] = lambda: "",
     ) -> None:
         self.address = address
+        self._ended = ended
         self.patience = patience
         self.on_wait = on_wait
         self.bytes_sent = 0
@@ -176,6 +184,8 @@ class Service:
             ServiceError: The patience is at its end, or waiting is of no use.
         """
         error: ServiceError
+        if reason := self._ended():
+            raise ServiceError(f"the server that runs the probe is gone: {reason}")
         if failure.code is grpc.StatusCode.UNAVAILABLE:
             error, lasting = failures.unavailable(failure, self.address)
             if lasting:

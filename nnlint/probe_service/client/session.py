@@ -15,6 +15,7 @@ from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.client import failures, request, upload
 from nnlint.probe_service.client.address import Address
 from nnlint.probe_service.client.channel import PATIENCE, Service
+from nnlint.probe_service.client.embedded import Embedded
 from nnlint.probe_service.client.outcome import Outcome
 from nnlint.probe_service.options import ProbeOptions
 from nnlint.protos.v1 import measurement_pb2
@@ -52,19 +53,30 @@ class Watch:
 
 
 class Session:
-    """A connection on which several probes can be run; a context."""
+    """A connection on which several probes can be run; a context.
+
+    Args:
+        server: Where, or a server of the client's own, which has to outlive the session.
+        watch: Called with what happens.
+        patience: Seconds for which a service that has answered before is tried again.
+    """
 
     def __init__(
         self,
-        address: Address,
+        server: Address | Embedded,
         *,
         watch: Watch | None = None,
-        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
         patience: float = PATIENCE,
     ) -> None:
         self.watch = watch or Watch()
-        self.service = Service(address, patience=patience, on_wait=self.watch.waiting)
-        self._keep_alive_seconds = keep_alive_seconds
+        if isinstance(server, Embedded):
+            # It ends with this process, and nothing lies between the two.
+            self._keep_alive_seconds = 0.0
+            address, ended = server.address(), server.ended
+        else:
+            self._keep_alive_seconds = KEEP_ALIVE_SECONDS
+            address, ended = server, str
+        self.service = Service(address, patience=patience, on_wait=self.watch.waiting, ended=ended)
         self._server: pb.GetCapabilitiesResponse | None = None
 
     def __enter__(self) -> Self:
@@ -317,11 +329,7 @@ def run(
     Raises:
         ServiceError: Why there is no result.
     """
-    from nnlint.probe_service.client.embedded import Embedded
-
     with contextlib.ExitStack() as stack:
-        keep_alive = KEEP_ALIVE_SECONDS
-        if address is None:
-            address, keep_alive = stack.enter_context(Embedded()).address(), 0.0
-        session = Session(address, watch=watch, keep_alive_seconds=keep_alive)
-        return stack.enter_context(session).probe(capture, options, recapture)
+        server = address or stack.enter_context(Embedded())
+        session = stack.enter_context(Session(server, watch=watch))
+        return session.probe(capture, options, recapture)
