@@ -113,9 +113,7 @@ def decode(
     for index, name in enumerate(graph.operators):
         found = signature(name)
         if found is None:
-            raise refuse(
-                f"graph.operators[{index}]", f"{name} is not in torch {torch.__version__}"
-            )
+            raise refuse(f"graph.operators[{index}]", f"{name} is not in torch {torch.__version__}")
         signatures.append(found)
     calls = tuple(
         _Node(graph, index, signatures[node.operator], converter).call()

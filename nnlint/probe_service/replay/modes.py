@@ -11,7 +11,6 @@ import torch
 from nnlint.probe_service.encode.scalars import dtype_of
 from nnlint.protos.v1 import graph_pb2, probe_service_pb2
 
-Precision = probe_service_pb2.ProbeSettings.Precision
 _KINDS = {
     graph_pb2.Region.Autocast.DEVICE_CPU: "cpu",
     graph_pb2.Region.Autocast.DEVICE_CUDA: "cuda",
@@ -54,9 +53,7 @@ class Mode:
 class Modes:
     """The regions of a graph on one device."""
 
-    def __init__(
-        self, graph: graph_pb2.Graph, device: torch.device, precision: Precision.ValueType | int
-    ) -> None:
+    def __init__(self, graph: graph_pb2.Graph, device: torch.device, precision: int) -> None:
         self.device = device.type
         around = _AROUND.get(precision)
         outer = None if around is None else Autocast(around, enabled=True, cache=True)
@@ -105,7 +102,7 @@ class Switch:
     def leave(self) -> None:
         """Return to the outermost autocast."""
         if self.inner is not None:
-            self.inner.__exit__(None, None, None)
+            self.inner.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self.inner = None
 
     def to(self, region: int) -> None:
@@ -118,5 +115,5 @@ class Switch:
                 assert outer is not None
                 wanted = Autocast(outer.dtype, enabled=False, cache=outer.cache)
             self.inner = wanted.context(self.modes.device)
-            self.inner.__enter__()
+            self.inner.__enter__()  # type: ignore[no-untyped-call]
         torch.set_grad_enabled(mode.grad)

@@ -14,7 +14,7 @@ import torch
 from nnlint.probe_service.draw import stream
 from nnlint.probe_service.replay.blobs import Read, Source, source
 from nnlint.probe_service.replay.decode import Call, decode, filled
-from nnlint.probe_service.replay.modes import Modes, Precision
+from nnlint.probe_service.replay.modes import Modes
 from nnlint.probe_service.replay.schema import Slot
 from nnlint.protos.v1 import graph_pb2, probe_service_pb2
 
@@ -34,7 +34,7 @@ class Inspector(Protocol):
         """See the results of a node."""
 
 
-def replaced_types(precision: Precision.ValueType | int) -> dict[torch.dtype, torch.dtype]:
+def replaced_types(precision: int) -> dict[torch.dtype, torch.dtype]:
     """Return the element types that a precision replaces.
 
     In bfloat16 every float32 becomes bfloat16, also where a node names the type: a capture in
@@ -63,7 +63,7 @@ class Program:
         sources: Sequence[Source],
         *,
         device: torch.device,
-        precision: Precision.ValueType | int,
+        precision: int,
         seed: int,
     ) -> None:
         self.graph = graph
@@ -92,7 +92,7 @@ class Program:
         read: Read,
         *,
         device: torch.device,
-        precision: Precision.ValueType | int = probe_service_pb2.ProbeSettings.PRECISION_FLOAT32,
+        precision: int = probe_service_pb2.ProbeSettings.PRECISION_FLOAT32,
         seed: int = 0,
     ) -> Self:
         """Bring a graph onto a device.

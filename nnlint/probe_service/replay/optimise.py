@@ -1,0 +1,169 @@
+"""The optimiser of a probe, by torch.optim, and training that can go back to the start of a step."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nnlint.probe_service.replay.measure import Meter, Reading
+from nnlint.probe_service.replay.program import Journal, Program, Watch
+from nnlint.probe_service.replay.violations import Violation
+from nnlint.protos.v1 import probe_service_pb2
+
+# Between two copies of the whole state. Going back repeats at most so many steps, unmeasured.
+_CHECKPOINT_STEPS = 16
+
+
+def check(field: str, settings: probe_service_pb2.Optimizer) -> Iterator[Violation]:
+    """Say what is wrong with the settings of an optimiser."""
+    plain = {
+        "learning_rate": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "sgd.momentum": settings.sgd.momentum,
+        "adamw.epsilon": settings.adamw.epsilon,
+    }
+    for name, value in plain.items():
+        if not (math.isfinite(value) and value >= 0):
+            yield Violation(f"{field}.{name}", f"{value} is not a finite number from 0 up")
+    for name, beta in (("beta1", settings.adamw.beta1), ("beta2", settings.adamw.beta2)):
+        if not 0 <= beta < 1:
+            yield Violation(f"{field}.adamw.{name}", f"{beta} is not between 0 and 1")
+    if settings.sgd.nesterov and not settings.sgd.momentum:
+        yield Violation(f"{field}.sgd.nesterov", "Nesterov's method needs momentum")
+
+
+def optimizer(
+    settings: probe_service_pb2.Optimizer, parameters: list[torch.Tensor]
+) -> torch.optim.Optimizer | None:
+    """Return the optimiser, None where there is nothing to train.
+
+    Args:
+        settings: Checked by `check`.
+        parameters: The trainable parameters.
+    """
+    if not parameters:
+        return None
+    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.WhichOneof("algorithm") == "adamw":
+        adamw = settings.adamw
+        return torch.optim.AdamW(
+            parameters, betas=(adamw.beta1, adamw.beta2), eps=adamw.epsilon, **common
+        )
+    sgd = settings.sgd
+    return torch.optim.SGD(parameters, momentum=sgd.momentum, nesterov=sgd.nesterov, **common)
+
+
+def state_tensors(settings: probe_service_pb2.Optimizer) -> int:
+    """Return how many tensors of its size the optimiser keeps for each parameter."""
+    if settings.WhichOneof("algorithm") == "adamw":
+        return 2
+    return 1 if settings.sgd.momentum else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    step: int
+    tensors: dict[int, torch.Tensor]
+    optimizer: dict[str, Any]
+
+
+class Trainer:
+    """Makes optimiser steps from the initial state, each with a random stream of its own.
+
+    Attributes:
+        program: What is trained.
+        parameters: Its trainable parameters.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        settings: probe_service_pb2.Optimizer,
+        *,
+        journal: Journal | None = None,
+    ) -> None:
+        self.program = program
+        self.parameters = program.trained()
+        self._settings = settings
+        self._journal = journal
+        self._checkpoint: _Checkpoint | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._restart()
+
+    def prepare(self, step: int) -> None:
+        """Set inputs and random stream of a step, and forget the gradients of the one before."""
+        self.program.inputs(step)
+        torch.manual_seed(self.program.step_seed(step))
+        self.program.clear_gradients()
+
+    def bare(self, step: int) -> torch.Tensor:
+        """Make a step without measuring and return its loss, on the device."""
+        self.prepare(step)
+        loss = self.program.forward(journal=self._journal)
+        self.program.backward(loss)
+        self._step()
+        return loss.detach()
+
+    def measured(self, step: int, meter: Meter, watch: Watch | None = None) -> Reading:
+        """Make a step and measure it.
+
+        Args:
+            step: Position of the step.
+            meter: Measures.
+            watch: What is done with the results, where that is more than what the meter does.
+        """
+        if step and step % _CHECKPOINT_STEPS == 0:
+            self._save(step)
+        meter.begin()
+        self.prepare(step)
+        loss = self.program.forward(journal=self._journal, watch=watch or meter.watch)
+        meter.loss(loss)
+        self.program.backward(loss)
+        del loss
+        meter.gradients(self.parameters)
+        self._step()
+        meter.updates(self.parameters)
+        return meter.read()
+
+    def rewind(self, step: int) -> None:
+        """Return to the state before a step, by repeating what led there."""
+        start = 0
+        if self._checkpoint is not None and self._checkpoint.step <= step:
+            start = self._checkpoint.step
+            self._restore(self._checkpoint)
+        else:
+            self._restart()
+        for earlier in range(start, step):
+            self.bare(earlier)
+
+    def _step(self) -> None:
+        if self._optimizer is not None:
+            self._optimizer.step()
+
+    def _restart(self) -> None:
+        self.program.reset()
+        self._optimizer = optimizer(self._settings, self.parameters)
+
+    def _save(self, step: int) -> None:
+        self._checkpoint = _Checkpoint(
+            step=step,
+            tensors={
+                index: tensor.detach().clone() for index, tensor in self.program.state().items()
+            },
+            optimizer={}
+            if self._optimizer is None
+            else copy.deepcopy(self._optimizer.state_dict()),
+        )
+
+    def _restore(self, checkpoint: _Checkpoint) -> None:
+        with torch.no_grad():
+            for index, tensor in self.program.state().items():
+                tensor.copy_(checkpoint.tensors[index])
+        if self._optimizer is not None:
+            # Loading keeps references to what it is given, and stepping writes into it.
+            self._optimizer.load_state_dict(copy.deepcopy(checkpoint.optimizer))
