@@ -77,7 +77,9 @@ class Rule(ABC):
         if inspect.isabstract(cls) or "name" not in cls.__dict__:
             return
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", cls.name), cls.name
-        assert not cls.name.startswith(("no-", "use-", "avoid-")), cls.name
+        # A name is the bad pattern, not the rule against it; a probe may measure that there is none.
+        forbidden = ("use-", "avoid-") if issubclass(cls, ProbeRule) else ("no-", "use-", "avoid-")
+        assert not cls.name.startswith(forbidden), cls.name
         assert re.fullmatch(r"NNL\d{3}", cls.code), cls.code
         missing = [h for h in HEADINGS if f"## {h}\n" not in (cls.__doc__ or "")]
         assert not missing, f"{cls.name} lacks the doc headings {missing}"
