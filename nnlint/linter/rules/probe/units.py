@@ -88,7 +88,7 @@ def judge_units(
             continue
         severity = _severity(len(found), units.count, drawn=measured.data == "random")
         if severity is not None and not exempt(node, users):
-            yield Group(node, units, found, _layer(node, nodes), severity)
+            yield Group(node, units, found, layer_of(node, nodes), severity)
 
 
 def is_gate_branch(node: MeasuredNode, users: dict[int, list[MeasuredNode]]) -> bool:
@@ -112,7 +112,7 @@ def _severity(off: int, count: int, *, drawn: bool) -> Severity | None:
     return Severity.NOTE if share >= (WARNING_SHARE if drawn else NOTE_SHARE) else None
 
 
-def _layer(node: MeasuredNode, nodes: dict[int, MeasuredNode]) -> MeasuredNode | None:
+def layer_of(node: MeasuredNode, nodes: dict[int, MeasuredNode]) -> MeasuredNode | None:
     """Return the layer in front of an activation."""
     current = node
     through = PASSING | NORMS | _POOLS
