@@ -168,10 +168,10 @@ def _lint(
             progress=progress,
         )
     known = {} if stdin_text is None else {options["stdin_filename"] or STDIN_NAME: stdin_text}
-    return apply_to_run(report, _texts(report, known), rules, settings)
+    return apply_to_run(report, texts_of(report, known), rules, settings)
 
 
-def _texts(report: Report, known: dict[str, str]) -> dict[str, str]:
+def texts_of(report: Report, known: Mapping[str, str]) -> dict[str, str]:
     """Return the text of every file that was linted."""
     from nnlint.linter.load.files import read_text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from nnlint.cli.console import escape, style
 from nnlint.cli.formats import RenderOptions
@@ -46,7 +46,9 @@ def _probes(report: Report, options: RenderOptions) -> Iterator[str]:
     from nnlint.cli.probe_table import render
 
     for probed in report.probes:
-        yield render(probed, options)
+        told = probed.measured is None and _is_told(probed.path, probed.reason, report)
+        if not told:
+            yield render(probed, options)
 
 
 def _finding(finding: Finding, report: Report, options: RenderOptions, *, several: bool) -> str:
@@ -59,12 +61,23 @@ def _finding(finding: Finding, report: Report, options: RenderOptions, *, severa
         lines += [f"{_INDENT}{frame[0]}", _INDENT + carets.rstrip()]
     if where := _modules(finding, several=several):
         lines.append(f"  in {escape(where)}")
+    if verdict := _verdict(finding):
+        lines += _wrapped("probe", verdict, options)
     for related in _related(finding):
         at = f"{related.location.path}:{related.location.line}"
         lines.append(f"  {_label('note', options)} {escape(f'{related.message}: {at}')}")
     if finding.help:
         lines += _wrapped("help", finding.help, options)
     return "\n".join(lines) + "\n"
+
+
+def _verdict(finding: Finding) -> str:
+    """Return what a probe says about a finding of the lint."""
+    probe = finding.evidence.get("probe")
+    if not isinstance(probe, Mapping) or "verdict" not in probe:
+        return ""
+    verdict, message = str(probe["verdict"]).replace("-", " "), str(probe.get("message", ""))
+    return message if message.startswith(verdict) else f"{verdict}: {message}"
 
 
 def _headline(finding: Finding, options: RenderOptions) -> str:
@@ -120,16 +133,16 @@ def _suppressed(finding: Finding, options: RenderOptions) -> str:
 
 def _not_analysed(report: Report, options: RenderOptions) -> Iterator[str]:
     for model in report.models:
-        if not model.analysed and not _is_told(model, report):
+        if not model.analysed and not _is_told(model.path, model.reason, report):
             word = style("not analysed", "warning", color=options.color)
             place = f"{model.path}:{model.line}"
             yield f"{word}: {escape(f'{model.name} ({place}): {model.reason}')}\n"
 
 
-def _is_told(model: ModelReport, report: Report) -> bool:
+def _is_told(path: str, reason: str, report: Report) -> bool:
     """Return whether a finding says already why a model was not analysed."""
     return any(
-        finding.location.path == model.path and model.reason in (finding.message, finding.help)
+        finding.location.path == path and reason in (finding.message, finding.help)
         for finding in report
     )
 

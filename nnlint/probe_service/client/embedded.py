@@ -55,7 +55,7 @@ class Embedded:
             f"from nnlint.probe_service.client.embedded import hold; sys.exit({call})"
         )
         # Without a name, so that its last words outlive its folder.
-        self._log = tempfile.TemporaryFile(dir=self._folder)
+        self._log = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
                 [sys.executable, "-P", "-c", code],

@@ -69,6 +69,7 @@ class Session:
         patience: float = PATIENCE,
     ) -> None:
         self.watch = watch or Watch()
+        self.embedded = isinstance(server, Embedded)
         if isinstance(server, Embedded):
             # It ends with this process, and nothing lies between the two.
             self._keep_alive_seconds = 0.0

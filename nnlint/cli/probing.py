@@ -1,0 +1,261 @@
+"""What `nnlint probe` does: lint and capture each model, run it on a server, join what both say."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nnlint.cli.checking import (
+    STDIN,
+    check_paths,
+    deliver,
+    find_configuration,
+    merge,
+    model_settings,
+    texts_of,
+    without_excluded,
+)
+from nnlint.cli.formats import parse_destinations
+from nnlint.cli.progress import Progress
+from nnlint.errors import CaptureError, NoModelError, ServiceError, UsageError
+from nnlint.linter.findings import Location, Report
+from nnlint.linter.settings import LintSettings, ProbeSettings
+
+if TYPE_CHECKING:
+    from nnlint.cli.probe_progress import ProbeProgress
+    from nnlint.linter.load.pool import Pool
+    from nnlint.probe_service.capture.bundle import Capture, CaptureRefused
+    from nnlint.probe_service.client.address import Address
+    from nnlint.probe_service.client.embedded import Embedded
+    from nnlint.probe_service.client.session import Session
+    from nnlint.probe_service.options import ProbeOptions
+
+NOT_PROBED = 2
+_RENAMED = {"lr": "learning_rate"}
+
+
+def probe(paths: Sequence[str], **options: Any) -> int:
+    """Run `nnlint probe` and return the exit code."""
+    if STDIN in paths:
+        raise UsageError("a probe takes files, not standard input")
+    check_paths(paths, "")
+    options["stdin_filename"] = ""
+    default_model = model_settings(options["arguments"], options["inputs"], options["loss"])
+    destinations = parse_destinations(options["formats"])
+    config = find_configuration(paths, options)
+    choice = choose(config.probe, options)
+    probe_options = options_of(choice)
+    # What gRPC writes about a connection that fails is said by us, in a sentence.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    with contextlib.ExitStack() as stack:
+        address = address_of(choice)
+        server = address or _embedded(stack)
+        from nnlint.linter.load.pool import Pool
+
+        # Both import torch, while this process does other things.
+        pool = stack.enter_context(Pool())
+        pool.start()
+        settings = merge(config, options, default_model)
+        destinations = destinations or parse_destinations(config.output.output_format)
+        progress = stack.enter_context(Progress(enabled=not options["quiet"]))
+        run = _Run(settings, probe_options, data=choice.data, pool=pool, progress=progress)
+        watch = _watch(progress, choice, probe_options, options)
+        report = run.do(without_excluded(paths, config), server, watch)
+    code = deliver(report, destinations, config, options)
+    missed = not all(probed.complete for probed in report.probes)
+    return NOT_PROBED if not code and missed and not options["exit_zero"] else code
+
+
+def choose(settings: ProbeSettings, options: Mapping[str, Any]) -> ProbeSettings:
+    """Return what holds: the command line wins over the file."""
+    names = [field.name for field in dataclasses.fields(ProbeSettings)]
+    given = {name: options[name] for name in names if options.get(name) is not None}
+    return dataclasses.replace(settings, **given)
+
+
+def options_of(choice: ProbeSettings) -> ProbeOptions:
+    """Return how a probe is run, with the defaults of the probe service."""
+    from nnlint.probe_service.options import ProbeOptions
+
+    if choice.momentum and choice.optimizer == "adamw":
+        raise UsageError("--momentum is of sgd, not of adamw")
+    names = {field.name for field in dataclasses.fields(ProbeOptions)}
+    values = {
+        _RENAMED.get(field.name, field.name): getattr(choice, field.name)
+        for field in dataclasses.fields(choice)
+    }
+    given = {name: value for name, value in values.items() if name in names and value is not None}
+    return ProbeOptions(**given)
+
+
+def address_of(choice: ProbeSettings) -> Address | None:
+    """Return the service to ask, None for one of nnlint's own."""
+    from nnlint.probe_service.client.address import parse_address
+
+    if not choice.server:
+        names = ("token_file", "tls", "tls_ca", "tls_cert", "tls_key")
+        for name in names:
+            if getattr(choice, name):
+                raise UsageError(f"--{name.replace('_', '-')} goes with --server")
+        return None
+    return parse_address(
+        choice.server,
+        token_file=choice.token_file,
+        tls=bool(choice.tls),
+        tls_ca=choice.tls_ca,
+        tls_cert=choice.tls_cert,
+        tls_key=choice.tls_key,
+    )
+
+
+def _embedded(stack: contextlib.ExitStack) -> Embedded:
+    from nnlint.probe_service.client.embedded import Embedded
+
+    server = stack.enter_context(Embedded())
+    server.start()
+    return server
+
+
+def _watch(
+    progress: Progress,
+    choice: ProbeSettings,
+    probe_options: ProbeOptions,
+    options: Mapping[str, Any],
+) -> ProbeProgress:
+    from nnlint.cli.probe_progress import ProbeProgress
+
+    lines = options["verbose"] and not options["quiet"]
+    return ProbeProgress(progress, lines=lines, server=choice.server, steps=probe_options.steps)
+
+
+class _Run:
+    """One call of `nnlint probe`."""
+
+    def __init__(
+        self,
+        settings: LintSettings,
+        options: ProbeOptions,
+        *,
+        data: str,
+        pool: Pool,
+        progress: Progress,
+    ) -> None:
+        from nnlint.linter.selection import resolve
+
+        self.settings = settings
+        self.options = options
+        self.data = data
+        self.pool = pool
+        self.progress = progress
+        self.rules = resolve(settings.select, settings.ignore)
+
+    def do(self, paths: Sequence[str], server: Address | Embedded, watch: ProbeProgress) -> Report:
+        """Probe every model below the paths."""
+        from nnlint.linter.suppress import apply_to_run
+        from nnlint.probe_service.client.address import Address
+        from nnlint.probe_service.client.report import merged
+        from nnlint.probe_service.client.session import Session
+
+        with contextlib.ExitStack() as stack:
+            session: Session | None = None
+            if isinstance(server, Address):
+                # A wrong token or name is better told before a minute of capturing.
+                session = stack.enter_context(Session(server, watch=watch))
+                session.connect()
+            reports = []
+            for path, report, captures in self.captured(paths):
+                if session is None and any(map(_is_capture, captures)):
+                    session = stack.enter_context(Session(server, watch=watch))
+                reports.append(self.probed(path, report, captures, session, watch))
+        if not reports:
+            raise NoModelError(f"no PyTorch models below {', '.join(paths)}")
+        whole = merged(reports)
+        return apply_to_run(whole, texts_of(whole, {}), self.rules, self.settings)
+
+    def captured(self, paths: Sequence[str]) -> Any:
+        """Yield each file with its lint and the captures of its models."""
+        from nnlint.linter.load.files import find_files
+
+        for file in find_files(paths):
+            for path in [f"{file.path}:{name}" for name in file.names] or [file.path]:
+                try:
+                    report, captures = self.capture(path, self.options)
+                except NoModelError:
+                    if file.explicit:
+                        raise
+                    continue
+                yield path, report, captures
+
+    def capture(
+        self, path: str, options: ProbeOptions
+    ) -> tuple[Report, tuple[Capture | CaptureRefused, ...]]:
+        """Lint a file and capture its models, in a process of their own."""
+        from nnlint.probe_service.capture.driver import capture_file
+
+        return capture_file(
+            path,
+            self.settings,
+            rules=self.rules,
+            options=options,
+            data=self.data,
+            pool=self.pool,
+            progress=self.progress,
+        )
+
+    def probed(
+        self,
+        path: str,
+        report: Report,
+        captures: Sequence[Capture | CaptureRefused],
+        session: Session | None,
+        watch: ProbeProgress,
+    ) -> Report:
+        """Run the captures of one file and join what both say."""
+        from nnlint.linter.selection import rules_for
+        from nnlint.probe_service.capture.bundle import Capture
+        from nnlint.probe_service.client.report import Judged, judge, refused, unserved, with_probe
+
+        for model, capture in zip(report.models, captures, strict=True):
+            judged: Judged
+            if not isinstance(capture, Capture) or session is None:
+                assert not isinstance(capture, Capture)
+                judged = refused(capture, Location(model.path, model.line), self.options.seed)
+            else:
+                watch.begin(capture.model)
+                file = path.removesuffix(f":{capture.model}")
+                try:
+                    outcome = session.probe(
+                        capture,
+                        self.options,
+                        lambda size, name=capture.model, file=file: self.recapture(
+                            file, name, size
+                        ),  # type: ignore[misc]
+                    )
+                except (ServiceError, CaptureError) as error:
+                    judged = unserved(capture, error, self.options.seed)
+                else:
+                    rules = rules_for(model.path, self.rules, self.settings)
+                    server = "" if session.embedded else str(session.service.address)
+                    judged = judge(outcome, self.options, rules, server=server)
+            report = with_probe(report, judged)
+        return report
+
+    def recapture(self, file: str, name: str, batch_size: int) -> Capture:
+        """Capture a model again with a smaller batch."""
+        from nnlint.probe_service.capture.bundle import Capture
+
+        options = dataclasses.replace(self.options, batch_size=batch_size)
+        _, captures = self.capture(f"{file}:{name}", options)
+        first = captures[0]
+        if not isinstance(first, Capture):
+            raise CaptureError(first.reason, location=first.location, hint=first.hint)
+        return first
+
+
+def _is_capture(each: object) -> bool:
+    from nnlint.probe_service.capture.bundle import Capture
+
+    return isinstance(each, Capture)
