@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,23 +55,39 @@ def read_blob(folder: Path, key: Key) -> bytearray:
     if key.sha256 == EMPTY and not key.size:
         return bytearray()
     content = bytearray(key.size)
-    view, done, hashed = memoryview(content), 0, hashlib.sha256()
+    view = memoryview(content)
+    _read(folder, key, lambda done: view[done : done + _PIECE])
+    return content
+
+
+def is_sound(folder: Path, key: Key) -> bool:
+    """Tell whether a blob is there and has the right content, in little memory."""
+    view = memoryview(bytearray(min(_PIECE, key.size)))
     try:
-        descriptor = os.open(
-            path_of(folder, key.sha256), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        )
+        _read(folder, key, lambda done: view[: key.size - done])
+    except DamagedBlobError:
+        return False
+    return True
+
+
+def _read(folder: Path, key: Key, place: Callable[[int], memoryview]) -> None:
+    """Read a blob into the memory that `place` gives for each position, and verify it."""
+    done, hashed = 0, hashlib.sha256()
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path_of(folder, key.sha256), flags)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if os.fstat(descriptor).st_size != key.size:
                 raise DamagedBlobError(f"blob {key} has another size on disk")
             while done < key.size:
-                count = file.readinto(view[done : done + _PIECE])
+                piece = place(done)
+                count = file.readinto(piece)
                 if not count:
                     break
-                # While the piece is still in the processor's cache.
-                hashed.update(view[done : done + count])
+                # While it is still in the processor's cache.
+                hashed.update(piece[:count])
                 done += count
     except OSError as error:
         raise DamagedBlobError(f"blob {key} cannot be read") from error
     if hashed.digest() != key.sha256:
         raise DamagedBlobError(f"blob {key} has other content on disk")
-    return content

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,19 +28,12 @@ def placed(listen: Listen) -> Iterator[Listen]:
     if not listen.unix:
         yield replace(listen, host=_number_of(listen.host))
         return
-    folder = None
-    if listen.path is None:
-        folder = tempfile.mkdtemp(prefix="nnlint-", dir=os.environ.get("XDG_RUNTIME_DIR"))
-        listen = replace(listen, path=Path(folder) / "probe.sock")
-    assert listen.path is not None
     _check_free(listen.path)
     try:
         yield listen
     finally:
         with contextlib.suppress(OSError):
             listen.path.unlink()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def bind(server: grpc.aio.Server, listen: Listen, tls: Tls | None) -> Listen:

@@ -13,6 +13,8 @@ from typing import Any
 
 # Nothing is forked here; the handlers for it would only cost and warn.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# Its own lines about clients that hang up would stand between those of the log.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 import grpc.aio
@@ -111,7 +113,7 @@ class _Server:
 
     async def tell_health(self) -> None:
         """Say whether a probe can be taken."""
-        well = self.scheduler.healthy and not self.guard.draining
+        well = bool(self.scheduler.devices) and not self.guard.draining
         status = health_pb2.HealthCheckResponse
         now = status.SERVING if well else status.NOT_SERVING
         for name in ("", SERVICE):
@@ -143,7 +145,6 @@ async def _running(settings: Settings, listen: Listen) -> AsyncIterator[_Server]
         scheduler = Scheduler(
             settings,
             store,
-            probes,
             metrics,
             release=lambda probe: threads.submit(store.release, probe.lease),
             on_health=on_health,

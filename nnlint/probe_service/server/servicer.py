@@ -27,6 +27,8 @@ from nnlint.protos.v1 import probe_service_pb2_grpc
 
 # From the request to the end of its worker.
 _CANCEL_SECONDS = 5.0
+# Each has a file open and some megabytes in memory.
+_MOST_UPLOADS = 32
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class ProbeServicer(probe_service_pb2_grpc.ProbeServiceServicer):
         self._metrics = metrics
         # One graph at a time: parsed, it may take a hundred times its size.
         self._checking = asyncio.Lock()
+        self._uploads = 0
 
     async def GetCapabilities(  # noqa: N802 - the protocol's name
         self, request: pb.GetCapabilitiesRequest, context: Context
@@ -83,7 +86,15 @@ class ProbeServicer(probe_service_pb2_grpc.ProbeServiceServicer):
     ) -> pb.UploadBlobsResponse:
         """Store blobs."""
         del context
-        stored = await uploads.receive(request_iterator, self._store, self._limits, self._threads)
+        if self._uploads >= _MOST_UPLOADS:
+            raise RefusedError.unavailable(f"{self._uploads} uploads are under way", "BUSY")
+        self._uploads += 1
+        try:
+            stored = await uploads.receive(
+                request_iterator, self._store, self._limits, self._threads
+            )
+        finally:
+            self._uploads -= 1
         return pb.UploadBlobsResponse(stored=stored)
 
     async def RunProbe(self, request: pb.RunProbeRequest, context: Context) -> None:  # noqa: N802 - the protocol's name

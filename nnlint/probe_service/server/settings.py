@@ -69,7 +69,7 @@ class Settings:
     """How a server is set up.
 
     Attributes:
-        listen: "host:port", "unix:PATH", or "unix:" for a socket in a new private folder.
+        listen: "host:port" or "unix:PATH".
         store: Folder of the blobs; None for the user's cache folder.
         store_bytes: Space that blobs may take.
         tokens: Any one of them admits a client; empty admits everybody.
@@ -114,12 +114,12 @@ class Listen:
     Attributes:
         host: Name or number; empty for a Unix socket.
         port: 0 for any that is free.
-        path: Of the Unix socket; None there for one in a new private folder.
+        path: Of the Unix socket.
     """
 
     host: str = ""
     port: int = 0
-    path: Path | None = None
+    path: Path = Path()
 
     @property
     def unix(self) -> bool:
@@ -147,12 +147,14 @@ def parse_listen(text: str) -> Listen:
     """
     if text.startswith("unix:"):
         path = text.removeprefix("unix:").removeprefix("//")
+        if not path:
+            raise UsageError(f"{text} names no socket", hint="Give unix:PATH.")
         if len(os.fsencode(path)) > 100:
             raise UsageError(
                 f"the path of the socket is longer than 100 bytes: {path}",
                 hint="Operating systems cut longer ones off; choose a shorter path.",
             )
-        return Listen(path=Path(path).absolute() if path else None)
+        return Listen(path=Path(path).absolute())
     host, colon, port = text.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 1 << 16):

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Self
 
 from nnlint.errors import UsageError
-from nnlint.probe_service.server.blobs import EMPTY, Key, path_of
+from nnlint.probe_service.server.blobs import EMPTY, Key, is_sound, path_of
 
 # What a file takes on most file systems: the limit is one of the disk's space.
 BLOCK = 4096
@@ -167,6 +167,16 @@ class Store:
                 if entry := self._entries.get(sha256):
                     entry.pins -= 1
             lease.pinned.clear()
+
+    def drop_damaged(self, lease: Lease) -> list[Key]:
+        """Read every blob of a lease, remove those with other content, and return them."""
+        with self._lock:
+            pinned = dict.fromkeys(lease.pinned)
+            keys = [Key(sha256, e.size) for sha256 in pinned if (e := self._entries.get(sha256))]
+        damaged = [key for key in keys if not is_sound(self.folder, key)]
+        for key in damaged:
+            self.drop(key.sha256)
+        return damaged
 
     def drop(self, sha256: bytes) -> None:
         """Remove a blob whose content was found to be damaged."""
