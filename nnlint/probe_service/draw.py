@@ -75,9 +75,8 @@ def _values(
         case "binary":
             binary = tensor.draw.binary
             chosen = torch.rand(shape, generator=generator) < binary.probability
-            # torch.where on two scalars would give float32 whatever the type.
-            high = torch.tensor(binary.high, dtype=torch.float64)
-            return torch.where(chosen, high, torch.tensor(binary.low, dtype=torch.float64))
+            values = torch.full(shape, binary.low, dtype=torch.float64)
+            return values.masked_fill_(chosen, binary.high)
         case "simplex":
             simplex = tensor.draw.simplex
             logits = torch.randn(shape, generator=generator, dtype=wide)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._ops import OpOverload
 
 from nnlint.probe_service.replay.schema import Converter, Signature, Slot, signature
 from nnlint.probe_service.replay.violations import refuse
 from nnlint.protos.v1 import graph_pb2
+
+if TYPE_CHECKING:
+    from torch._ops import OpOverload
 
 
 @dataclass(frozen=True, slots=True)

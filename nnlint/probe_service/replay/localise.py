@@ -29,6 +29,7 @@ import torch
 
 from nnlint.probe_service.encode.scalars import scalar_of
 from nnlint.probe_service.replay.decode import Call
+from nnlint.probe_service.replay.plan import Plan
 from nnlint.probe_service.replay.program import Journal, Program
 from nnlint.probe_service.replay.ranges import Range, range_of
 from nnlint.protos.v1 import graph_pb2, measurement_pb2
@@ -100,6 +101,30 @@ def after_step(
                 [_operand(reference, earlier), _operand(reference, now, result=True)]
             )
             return finding
+    return None
+
+
+def as_seen(
+    plan: Plan, statistics: measurement_pb2.StepStatistics
+) -> measurement_pb2.NonFinite | None:
+    """Return the first observed node that was not finite, for a step that a second run did not repeat.
+
+    That happens on devices whose sums depend on the order in which threads come.
+    """
+    peaks = statistics.activation_abs_max
+    for observed, peak in zip(plan.nodes, peaks, strict=True):
+        if math.isnan(peak):
+            return measurement_pb2.NonFinite(
+                step=statistics.step,
+                phase=Phase.PHASE_FORWARD,
+                node=observed.node,
+                element_count=observed.elements,
+            )
+    for tensor, peak in zip(plan.parameters, statistics.parameter_gradient_abs_max, strict=True):
+        if not math.isfinite(peak):
+            return measurement_pb2.NonFinite(
+                step=statistics.step, phase=Phase.PHASE_BACKWARD, tensor=tensor
+            )
     return None
 
 

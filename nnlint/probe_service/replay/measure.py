@@ -27,7 +27,7 @@ from nnlint.protos.v1 import measurement_pb2
 _SMALL, _LARGE = 1e-16, 1e17
 _NOTHING = -1.0
 # Rows of the buffer: for the nodes, then for the parameters.
-_NORM, _HIGH, _LOW, _ZEROS, _GRADIENT_NORM, _GRADIENT_HIGH, _GRADIENT_LOW = range(7)
+_NORM, _HIGH, _LOW, _NONZEROS, _GRADIENT_NORM, _GRADIENT_HIGH, _GRADIENT_LOW = range(7)
 _NODE_ROWS = 7
 _P_NORM, _P_GRADIENT_NORM, _P_GRADIENT_HIGH, _P_GRADIENT_LOW, _P_UPDATE = range(5)
 _PARAMETER_ROWS = 5
@@ -108,7 +108,7 @@ class Meter:
         self._size = _NODE_ROWS * count
         total = self._size + _PARAMETER_ROWS * parameters + 2
         blank = torch.zeros(total)
-        for row in (_NORM, _ZEROS, _GRADIENT_NORM):
+        for row in (_NORM, _NONZEROS, _GRADIENT_NORM):
             blank[row * count : (row + 1) * count] = _NOTHING
         blank[self._size : total - 2] = 0
         for row in (_P_NORM, _P_GRADIENT_NORM, _P_UPDATE):
@@ -222,7 +222,7 @@ class Meter:
             rows[_NORM][position],
             rows[_HIGH][position],
             None if observed.never_negative else rows[_LOW][position],
-            rows[_ZEROS][position] if observed.counts_zeros else None,
+            rows[_NONZEROS][position] if observed.counts_zeros else None,
         )
         gradient_slots = Slots(
             rows[_GRADIENT_NORM][position],
@@ -237,7 +237,7 @@ class Meter:
 
         def see(value: torch.Tensor) -> None:
             if value.requires_grad:
-                value.register_hook(see_gradient)
+                value.register_hook(see_gradient)  # type: ignore[no-untyped-call]
             reduce(value.detach(), slots)
 
         return see
@@ -275,8 +275,8 @@ class _Decoder:
         statistics.activation_rms.extend(values.rms)
         statistics.activation_abs_max.extend(values.peaks)
         statistics.activation_zero_fraction.extend(
-            zeros if zeros < 0 else zeros / count
-            for zeros, count in zip(self._row(_ZEROS), counts, strict=True)
+            others if others < 0 else 1 - others / count
+            for others, count in zip(self._row(_NONZEROS), counts, strict=True)
         )
         gradients = self._magnitudes(
             self._row(_GRADIENT_NORM),

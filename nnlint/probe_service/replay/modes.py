@@ -71,9 +71,13 @@ class Modes:
         return Mode(region.grad_enabled, outer)
 
     @contextmanager
-    def entered(self) -> Iterator[Switch]:
-        """Hold the outermost modes; the yielded object changes to others and back."""
-        switch = Switch(self)
+    def entered(self, *, gradients: bool = True) -> Iterator[Switch]:
+        """Hold the outermost modes; the yielded object changes to others and back.
+
+        Args:
+            gradients: False keeps autograd off in every region.
+        """
+        switch = Switch(self, gradients=gradients)
         before = torch.is_grad_enabled()
         outer = self.modes[0].autocast
         try:
@@ -95,14 +99,15 @@ class Switch:
     cached then lives until the outermost one ends.
     """
 
-    def __init__(self, modes: Modes) -> None:
+    def __init__(self, modes: Modes, *, gradients: bool = True) -> None:
         self.modes = modes
+        self.gradients = gradients
         self.inner: torch.autocast | None = None
 
     def leave(self) -> None:
         """Return to the outermost autocast."""
         if self.inner is not None:
-            self.inner.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self.inner.__exit__(None, None, None)
             self.inner = None
 
     def to(self, region: int) -> None:
@@ -116,4 +121,4 @@ class Switch:
                 wanted = Autocast(outer.dtype, enabled=False, cache=outer.cache)
             self.inner = wanted.context(self.modes.device)
             self.inner.__enter__()  # type: ignore[no-untyped-call]
-        torch.set_grad_enabled(mode.grad)
+        torch.set_grad_enabled(mode.grad and self.gradients)

@@ -16,7 +16,7 @@ from nnlint.probe_service.replay.violations import Violation
 from nnlint.protos.v1 import probe_service_pb2
 
 # Between two copies of the whole state. Going back repeats at most so many steps, unmeasured.
-_CHECKPOINT_STEPS = 16
+CHECKPOINT_STEPS = 16
 
 
 def check(field: str, settings: probe_service_pb2.Optimizer) -> Iterator[Violation]:
@@ -48,14 +48,22 @@ def optimizer(
     """
     if not parameters:
         return None
-    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.WhichOneof("algorithm") == "adamw":
         adamw = settings.adamw
         return torch.optim.AdamW(
-            parameters, betas=(adamw.beta1, adamw.beta2), eps=adamw.epsilon, **common
+            parameters,
+            lr=settings.learning_rate,
+            betas=(adamw.beta1, adamw.beta2),
+            eps=adamw.epsilon,
+            weight_decay=settings.weight_decay,
         )
-    sgd = settings.sgd
-    return torch.optim.SGD(parameters, momentum=sgd.momentum, nesterov=sgd.nesterov, **common)
+    return torch.optim.SGD(
+        parameters,
+        lr=settings.learning_rate,
+        momentum=settings.sgd.momentum,
+        nesterov=settings.sgd.nesterov,
+        weight_decay=settings.weight_decay,
+    )
 
 
 def state_tensors(settings: probe_service_pb2.Optimizer) -> int:
@@ -117,7 +125,7 @@ class Trainer:
             meter: Measures.
             watch: What is done with the results, where that is more than what the meter does.
         """
-        if step and step % _CHECKPOINT_STEPS == 0:
+        if step and step % CHECKPOINT_STEPS == 0:
             self._save(step)
         meter.begin()
         self.prepare(step)

@@ -132,6 +132,15 @@ class Program:
             if each.declared.role not in _STEPPED
         }
 
+    def changing(self) -> dict[int, torch.Tensor]:
+        """Return buffers and constants by position: what a forward pass alone may change."""
+        trained = graph_pb2.Tensor.ROLE_PARAMETER
+        return {
+            index: tensor
+            for index, tensor in self.state().items()
+            if self.graph.tensors[index].role != trained
+        }
+
     def reset(self) -> None:
         """Return parameters, buffers and constants to what was captured, without gradients."""
         with torch.no_grad():
@@ -176,6 +185,7 @@ class Program:
         journal: Journal | None = None,
         watch: Watch | None = None,
         inspector: Inspector | None = None,
+        gradients: bool = True,
     ) -> torch.Tensor:
         """Run all nodes and return the loss. The caller has set the inputs and seeded torch.
 
@@ -183,10 +193,11 @@ class Program:
             journal: Is told the position of each node before it runs, and -1 after the last one.
             watch: What is done with the results.
             inspector: Sees every node.
+            gradients: False keeps autograd off throughout.
         """
         values = self._values
         region = -1
-        with self.modes.entered() as switch:
+        with self.modes.entered(gradients=gradients) as switch:
             for step in self._steps:
                 node, function, template, fills, nested, keywords, one, results, frees, mode = step
                 if mode != region:

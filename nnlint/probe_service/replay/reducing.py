@@ -29,13 +29,13 @@ class Slots:
         norm: For the L2 norm, or for the root mean square where it is measured with care.
         high: For the largest value, or the largest magnitude.
         low: For the smallest value; None where no value is negative.
-        zeros: For the number of exact zeros.
+        nonzeros: For the number of values that are not exactly zero.
     """
 
     norm: torch.Tensor
     high: torch.Tensor | None = None
     low: torch.Tensor | None = None
-    zeros: torch.Tensor | None = None
+    nonzeros: torch.Tensor | None = None
 
 
 # Reduces a tensor that requires no gradient into its places.
@@ -56,8 +56,8 @@ def at_once(value: torch.Tensor, slots: Slots) -> None:
         wide = torch.float64 if value.dtype == torch.float64 else torch.float32
         slots.norm.copy_(torch.linalg.vector_norm(value, dtype=_norm_type(value, wide)))
         _peaks(value, slots)
-    if slots.zeros is not None:
-        _count_zeros(value, slots.zeros)
+    if slots.nonzeros is not None:
+        _count_nonzeros(value, slots.nonzeros)
 
 
 def careful(value: torch.Tensor, slots: Slots) -> None:
@@ -66,8 +66,8 @@ def careful(value: torch.Tensor, slots: Slots) -> None:
     norm = torch.linalg.vector_norm(wide)
     slots.norm.copy_(norm / math.sqrt(max(value.numel(), 1)))
     _peaks(value, slots)
-    if slots.zeros is not None:
-        _count_zeros(value, slots.zeros)
+    if slots.nonzeros is not None:
+        _count_nonzeros(value, slots.nonzeros)
 
 
 class Batched:
@@ -80,8 +80,8 @@ class Batched:
 
     def add(self, value: torch.Tensor, slots: Slots) -> None:
         """Take a tensor that nothing will write into before the next `flush`."""
-        if slots.zeros is not None:
-            _count_zeros(value, slots.zeros)
+        if slots.nonzeros is not None:
+            _count_nonzeros(value, slots.nonzeros)
         self._held.setdefault(value.dtype, []).append((value, slots))
         self._bytes += value.nbytes
         self._count += 1
@@ -132,18 +132,18 @@ def _peaks(value: torch.Tensor, slots: Slots) -> None:
         slots.low.copy_(value.amin())
 
 
-def _count_zeros(value: torch.Tensor, place: torch.Tensor) -> None:
-    """Count exact zeros; sums of ones stay exact, since each is over one chunk."""
+def _count_nonzeros(value: torch.Tensor, place: torch.Tensor) -> None:
+    """Count what is not exactly zero; sums of ones stay exact, since each is over one chunk."""
     if value.is_cuda:
-        # Order 0 counts what is not zero, in one kernel, in float32: exact up to 2 ** 24.
+        # One kernel, in float32: exact up to 2 ** 24.
         torch.linalg.vector_norm(value, 0, dtype=torch.float32, out=place)
-        torch.rsub(place, value.numel(), out=place)
         return
-    flat = value.reshape(-1) if value.is_contiguous() else value.flatten()
+    flat = value.reshape(-1)
     scratch = torch.empty(min(_CHUNK, flat.numel()), dtype=torch.float32)
     total = torch.zeros((), dtype=torch.float64)
-    for chunk in flat.split(_CHUNK):
-        equal = scratch[: chunk.numel()]
-        torch.eq(chunk, 0, out=equal)
-        total += equal.sum()
+    for start in range(0, flat.numel(), _CHUNK):
+        chunk = flat[start : start + _CHUNK]
+        marks = scratch[: chunk.numel()]
+        torch.ne(chunk, 0, out=marks)
+        total += marks.sum()
     place.copy_(total)

@@ -1,0 +1,18 @@
+"""How much memory an experiment takes beyond the steps themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Multiples of the trainable parameters' bytes.
+
+    Attributes:
+        optimizer: Tensors that the optimiser keeps for each parameter.
+        copies: Copies of each parameter.
+    """
+
+    optimizer: int = 0
+    copies: int = 0
