@@ -10,28 +10,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nnlint.errors import ConfigError, NnlintError, UsageError
+    from nnlint.errors import CaptureError, ConfigError, NnlintError, ServiceError, UsageError
     from nnlint.linter.files import lint_file
     from nnlint.linter.findings import Finding, Location, Report, Severity
     from nnlint.linter.live import lint
+    from nnlint.probe_service.live import probe
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CaptureError",
     "ConfigError",
     "Finding",
     "Location",
     "NnlintError",
     "Report",
+    "ServiceError",
     "Severity",
     "UsageError",
     "__version__",
     "lint",
     "lint_file",
+    "probe",
 ]
 
 # Resolved on first use, so that the command line starts without any of it.
 _HOMES = {
+    "CaptureError": "nnlint.errors",
+    "ServiceError": "nnlint.errors",
     "ConfigError": "nnlint.errors",
     "NnlintError": "nnlint.errors",
     "UsageError": "nnlint.errors",
@@ -41,6 +47,7 @@ _HOMES = {
     "Severity": "nnlint.linter.findings",
     "lint": "nnlint.linter.live",
     "lint_file": "nnlint.linter.files",
+    "probe": "nnlint.probe_service.live",
 }
 
 
