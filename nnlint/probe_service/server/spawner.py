@@ -71,7 +71,9 @@ def _preload(executor: str) -> str:
     try:
         import torch
 
-        importlib.import_module(executor.partition(":")[0])
+        module = importlib.import_module(executor.partition(":")[0])
+        # What the first operations import would otherwise be imported by every worker.
+        getattr(module, "preload", lambda: None)()
         from nnlint.probe_service.server import keeper, worker
 
         del keeper, worker
