@@ -42,6 +42,7 @@ class Address:
         path: The Unix socket, "" for TCP.
         token: What proves that the client may probe, "" for none.
         tls: None for plain text, which is for this machine alone.
+        label: What it is called in messages, "" for the address itself.
     """
 
     host: str = ""
@@ -49,19 +50,24 @@ class Address:
     path: str = ""
     token: str = field(default="", repr=False)
     tls: Tls | None = None
+    label: str = ""
 
     def __post_init__(self) -> None:
         assert self.local or self.tls is not None, "plain text leaves this machine"
 
     def __str__(self) -> str:
-        if self.path:
-            return f"{_UNIX}{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        if self.label:
+            return self.label
+        return f"{_UNIX}{self.path}" if self.path else self._host_and_port
 
     @property
     def target(self) -> str:
         """The address as gRPC takes it."""
-        return str(self) if self.path else f"dns:///{self}"
+        return f"{_UNIX}{self.path}" if self.path else f"dns:///{self._host_and_port}"
+
+    @property
+    def _host_and_port(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def local(self) -> bool:

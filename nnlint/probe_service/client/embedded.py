@@ -21,6 +21,7 @@ _HOME = str(Path(__file__).resolve().parents[3])
 # For its imports from a cold or remote disk.
 _START_SECONDS = 120.0
 _END_SECONDS = 10.0
+LABEL = "the probe's own server"
 # A socket's path is short, and a temporary folder's may be long.
 _LONGEST_FOLDER = 70
 _LOG_TAIL = 4096
@@ -77,7 +78,7 @@ class Embedded:
         """
         self.start()
         if self._address is None:
-            self._address = Address(path=self._announced())
+            self._address = Address(path=self._announced(), label=LABEL)
         return self._address
 
     def ended(self) -> str:

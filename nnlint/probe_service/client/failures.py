@@ -150,7 +150,9 @@ def _refused(failure: Failure, address: Address, capture: Capture | None) -> Ref
     more = f" (and {len(told) - _SHOWN} more)" if len(told) > _SHOWN else ""
     return RefusedError(
         f"{address} refuses the probe: {'; '.join(told[:_SHOWN])}{more}",
-        hint="where client and server have different versions of nnlint, make them equal",
+        hint="this is a defect of nnlint; please report it with the model"
+        if address.label
+        else "where client and server have different versions of nnlint, make them equal",
     )
 
 
