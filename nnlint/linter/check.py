@@ -19,6 +19,7 @@ from nnlint.linter.load.driver import FileResult, lint_targets
 from nnlint.linter.load.files import File, find_files, read_text, readable
 from nnlint.linter.load.pool import Pool
 from nnlint.linter.load.targets import choose
+from nnlint.linter.load.tasks import Order
 from nnlint.linter.rules.base import Category, Rule
 from nnlint.linter.selection import rules_for
 from nnlint.linter.settings import LintSettings
@@ -36,6 +37,7 @@ def lint_paths(
     stdin_filename: str = "",
     pool: Pool | None = None,
     progress: Progress | None = None,
+    order: Order | None = None,
 ) -> Report:
     """Lint every model that is found below `paths`.
 
@@ -47,6 +49,7 @@ def lint_paths(
         stdin_filename: The file that it is meant to be.
         pool: Where the files are run; a new one by default, closed at the end.
         progress: Called with what is being done.
+        order: What else is to be done with each model, where its code runs.
 
     Raises:
         UsageError: A path is missing or no Python file, or a named model does not exist.
@@ -56,7 +59,8 @@ def lint_paths(
     with contextlib.ExitStack() as stack:
         if pool is None:
             pool = stack.enter_context(Pool())
-        run = _Run(settings, rules, pool, progress or _silent, alone=len(files) == 1)
+        alone = len(files) == 1
+        run = _Run(settings, rules, pool, progress or _silent, alone=alone, order=order)
         results = run.do(files)
     if not any(result.models or result.findings for result in results):
         raise _nothing_found(paths, files)
@@ -154,12 +158,14 @@ class _Run:
         progress: Progress,
         *,
         alone: bool,
+        order: Order | None = None,
     ) -> None:
         self.settings = settings
         apart = (Category.TOOL, Category.PROBE)
         self.rules = [rule for rule in rules if rule.category not in apart]
         self.pool = pool
         self.progress = progress
+        self.order = order
         self.cpus = _cpu_count()
         self.threads = self.cpus if alone else 1
 
@@ -227,4 +233,5 @@ class _Run:
             rules=rules_for(source.path, self.rules, self.settings),
             pool=self.pool,
             threads=self.threads,
+            order=self.order,
         )

@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelResult:
-    """What one model gave: its report, its findings, and how each check ended."""
+    """What one model gave: its report, its findings, how each check ended, and its graph."""
 
     report: ModelReport
     findings: tuple[Finding, ...]
     checks: tuple[Check, ...]
+    graph: ModelGraph | None = None
 
 
 def analyse(
@@ -95,7 +96,7 @@ def analyse(
         )
         return ModelResult(replace(report, analysed=False, reason=reason), (finding,), ())
     findings, checks = run_rules(graph, rules)
-    return ModelResult(replace(report, capture=graph.capture), findings, checks)
+    return ModelResult(replace(report, capture=graph.capture), findings, checks, graph)
 
 
 def model_graph(

@@ -66,9 +66,9 @@ def lint(
             hint='try "cross_entropy" or nn.CrossEntropyLoss()',
         )
     rules = resolve(select, ignore)
-    path, text, source = _source_of(type(model))
-    target = _target(model, path, source)
-    with _undisturbed(model):
+    path, text, source = source_of(type(model))
+    target = target_of(model, path, source)
+    with undisturbed(model):
         result = engine.analyse(
             model.train(),
             target=target,
@@ -114,7 +114,7 @@ def _spec(value: Any, name: str) -> InputSpec:
     raise UsageError(f"an input is a tensor or a shape such as (2, 3, 224, 224), not {value!r:.80}")
 
 
-def _source_of(cls: type) -> tuple[str, str, Source | None]:
+def source_of(cls: type) -> tuple[str, str, Source | None]:
     """Return path, text and syntax tree of the file or notebook cell that defines a class."""
     function = cls.__dict__.get("forward") or cls.__dict__.get("__init__")
     code = getattr(inspect.unwrap(function), "__code__", None) if function else None
@@ -138,7 +138,8 @@ def _file_of(cls: type) -> str:
         return ""
 
 
-def _target(model: torch.nn.Module, path: str, source: Source | None) -> Target:
+def target_of(model: torch.nn.Module, path: str, source: Source | None) -> Target:
+    """Return what discovery knows of a live module's class."""
     name = type(model).__name__
     if source is None:
         return Target(name, "instance", Location(path, 1), name)
@@ -152,7 +153,7 @@ def _target(model: torch.nn.Module, path: str, source: Source | None) -> Target:
 
 
 @contextlib.contextmanager
-def _undisturbed(model: torch.nn.Module) -> Iterator[None]:
+def undisturbed(model: torch.nn.Module) -> Iterator[None]:
     """Restore the mode of each module and the random state."""
     import torch
 
@@ -191,7 +192,7 @@ def sites(model: torch.nn.Module) -> BuiltAt:
 
 
 def _class_tree(cls: type) -> tuple[Source, ast.ClassDef] | None:
-    _, _, source = _source_of(cls)
+    _, _, source = source_of(cls)
     if source is None:
         return None
     for node in ast.walk(source.tree):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from nnlint.linter.load import failures
 from nnlint.linter.load.pool import Pool
 from nnlint.linter.load.protocol import Exit, Job
 from nnlint.linter.load.targets import missing, settings_for
+from nnlint.linter.load.tasks import Order, TaskResult
 from nnlint.linter.rules.base import Rule
 from nnlint.linter.settings import LintSettings, ModelSettings
 from nnlint.linter.trace.positions import UserCode
@@ -40,9 +41,10 @@ def lint_targets(
     rules: Sequence[type[Rule]],
     pool: Pool,
     threads: int,
+    order: Order | None = None,
 ) -> FileResult:
-    """Build and analyse the models of one file in child processes."""
-    run = _Run(source, settings, rules=rules, pool=pool, threads=threads)
+    """Build and analyse the models of one file in child processes, and have the order done."""
+    run = _Run(source, settings, rules=rules, pool=pool, threads=threads, order=order)
     chosen: list[tuple[Target, ModelSettings]] = []
     for target in targets:
         given = settings_for(target, settings)
@@ -52,8 +54,8 @@ def lint_targets(
         else:
             chosen.append((target, given))
     run.do(chosen)
-    order = {target.name: index for index, target in enumerate(targets)}
-    run.result.models.sort(key=lambda model: order.get(model.name, len(order)))
+    places = {target.name: index for index, target in enumerate(targets)}
+    run.result.models.sort(key=lambda model: places.get(model.name, len(places)))
     return run.result
 
 
@@ -68,12 +70,14 @@ class _Run:
         rules: Sequence[type[Rule]],
         pool: Pool,
         threads: int,
+        order: Order | None = None,
     ) -> None:
         self.result = FileResult(source.path, source.text)
         self._settings = settings
         self._rules = tuple(rule.code for rule in rules)
         self._pool = pool
         self._threads = threads
+        self._order = order
         self._code = UserCode(source.path, source.text, settings.root)
         self._todo: list[tuple[Target, ModelSettings]] = []
         self._stage: failures.Stage | None = None
@@ -115,6 +119,8 @@ class _Run:
             timeout=settings.timeout,
             memory_bytes=settings.memory_bytes,
             threads=self._threads,
+            task=self._order.task if self._order else "",
+            options=self._order.options if self._order else {},
         )
 
     def _take(self, event: dict[str, Any]) -> None:
@@ -125,6 +131,10 @@ class _Run:
                 self.result.models.append(ModelReport.from_dict(event["report"]))
                 self.result.findings += map(Finding.from_dict, event["findings"])
                 self.result.checks += map(Check.from_dict, event["checks"])
+            case "task":
+                found = event.get("finding")
+                finding = None if found is None else Finding.from_dict(found)
+                self._hand_over(self._todo[event["target"]][0], event.get("data"), finding)
             case "failed":
                 self._fail(Finding.from_dict(event["finding"]))
             case "internal":
@@ -135,7 +145,8 @@ class _Run:
     def _fail(self, finding: Finding) -> None:
         """Note that the file as a whole gives nothing more."""
         self.result.findings.append(finding)
-        start = self._current or 0
+        # A model whose task was under way has its report already.
+        start = (self._current or 0) + (self._stage == "task")
         self.result.models += [failures.report(target, finding) for target, _ in self._todo[start:]]
         self._todo = []
 
@@ -151,6 +162,16 @@ class _Run:
         )
         if target is None or self._current is None:
             self._fail(finding)
+        elif self._stage == "task":
+            # What the rules said of the model has arrived.
+            self._hand_over(target, None, finding)
+            self._todo = self._todo[self._current + 1 :]
         else:
             self.give_up(target, finding)
             self._todo = self._todo[self._current + 1 :]
+
+    def _hand_over(
+        self, target: Target, data: Mapping[str, Any] | None, finding: Finding | None
+    ) -> None:
+        if self._order is not None:
+            self._order.take(TaskResult(self.result.path, target.name, data, finding))

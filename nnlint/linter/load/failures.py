@@ -14,7 +14,7 @@ from nnlint.linter.rules.tool.not_analysed import NotAnalysed
 from nnlint.linter.rules.tool.rule_crashed import RuleCrashed
 from nnlint.linter.trace.positions import UserCode
 
-Stage = Literal["import", "build", "analyse"]
+Stage = Literal["import", "build", "analyse", "task"]
 
 _LONGEST = 200
 _SIGNALS = {
@@ -258,6 +258,7 @@ def _doing(stage: Stage) -> str:
         "import": "importing the file",
         "build": "building the model",
         "analyse": "running the model",
+        "task": "capturing a training step",
     }[stage]
 
 

@@ -10,7 +10,8 @@ import io
 import json
 import pickle
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, cast
 
 from nnlint.linter.discover.targets import UNKNOWN, Target
@@ -34,6 +35,8 @@ class Job:
         timeout: Seconds for the whole file.
         memory_bytes: What the worker may allocate beyond torch itself.
         threads: How many threads torch may use.
+        task: "module:function" of what to do with each model after the rules, "" for nothing.
+        options: Plain values for the task.
     """
 
     path: str
@@ -46,6 +49,8 @@ class Job:
     timeout: float
     memory_bytes: int
     threads: int = 1
+    task: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """Return the job as one frame."""

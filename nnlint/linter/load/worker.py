@@ -23,7 +23,8 @@ from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.engine import ModelResult
 from nnlint.linter.findings import Finding
-from nnlint.linter.load import build, built, devices, failures, importing, programs
+from nnlint.linter.graph import ModelGraph
+from nnlint.linter.load import build, built, devices, failures, importing, programs, tasks
 from nnlint.linter.load.protocol import Job, encode_event
 from nnlint.linter.rules.base import rule_by_key
 from nnlint.linter.trace.positions import UserCode
@@ -142,7 +143,7 @@ class _Work:
                 self.send({"event": "failed", "finding": self._raised(error, "import").to_dict()})
                 return
             for index, target in enumerate(self.job.targets):
-                result = self._do_target(index, target, module)
+                result, model = self._do_target(index, target, module)
                 self.send(
                     {
                         "event": "model",
@@ -152,16 +153,21 @@ class _Work:
                         "checks": [check.to_dict() for check in result.checks],
                     }
                 )
+                if self.job.task and model is not None:
+                    self._do_task(index, target, model, result.graph)
 
-    def _do_target(self, index: int, target: Target, module: ModuleType) -> ModelResult:
+    def _do_target(
+        self, index: int, target: Target, module: ModuleType
+    ) -> tuple[ModelResult, torch.nn.Module | None]:
         settings = self.job.settings[index]
+        model: torch.nn.Module | None = None
         stage: failures.Stage = "build"
         try:
             self.send({"event": "stage", "stage": stage, "target": index})
             model = build.build(module, target, settings)
             stage = "analyse"
             self.send({"event": "stage", "stage": stage, "target": index})
-            return engine.analyse(
+            result = engine.analyse(
                 model,
                 target=target,
                 source=self.source,
@@ -181,7 +187,35 @@ class _Work:
                 finding = failures.internal(_where(error), self.code, target)
             else:
                 finding = self._raised(error, stage, target)
-        return ModelResult(failures.report(target, finding), (finding,), ())
+        else:
+            return result, model
+        return ModelResult(failures.report(target, finding), (finding,), ()), model
+
+    def _do_task(
+        self, index: int, target: Target, model: torch.nn.Module, graph: ModelGraph | None
+    ) -> None:
+        event: dict[str, Any] = {"event": "task", "target": index}
+        self.send({"event": "stage", "stage": "task", "target": index})
+        try:
+            event["data"] = tasks.resolve(self.job.task)(
+                tasks.Work(
+                    model,
+                    target,
+                    self.source,
+                    self.job.settings[index],
+                    graph,
+                    self.code,
+                    built.built_at,
+                    self.job.options,
+                )
+            )
+        except BaseException as error:  # noqa: BLE001 - a task runs the user's code as well
+            if isinstance(error, Exception) and not failures.is_out_of_memory(error):
+                finding = failures.internal(_where(error), self.code, target)
+            else:
+                finding = self._raised(error, "task", target)
+            event["finding"] = finding.to_dict()
+        self.send(event)
 
     def _raised(
         self, error: BaseException, stage: failures.Stage, target: Target | None = None

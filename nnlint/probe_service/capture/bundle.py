@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from nnlint.linter.findings import Location
 from nnlint.linter.measured import Site
+
+# Blobs of this size and more are mapped, not read: they are sent at most once.
+_MAPPED = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +80,93 @@ class Capture:
     data: Literal["user", "random"]
     parity: Parity
     notes: tuple[str, ...] = field(default=())
+
+    def write(self, folder: Path) -> None:
+        """Write the capture into an empty folder: JSON, the graph, and a file for each blob."""
+        blobs = folder / "blobs"
+        blobs.mkdir()
+        for sha256, data in self.blobs.items():
+            (blobs / sha256.hex()).write_bytes(data)
+        (folder / "graph.pb").write_bytes(self.graph)
+        (folder / "capture.json").write_text(json.dumps(self._to_dict()), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Capture:
+        """Read what `write` wrote; the folder may be deleted afterwards."""
+        data = json.loads((folder / "capture.json").read_text(encoding="utf-8"))
+        return cls(
+            model=data["model"],
+            location=Location.from_dict(data["location"]),
+            graph=(folder / "graph.pb").read_bytes(),
+            blobs={
+                bytes.fromhex(path.name): _content(path) for path in (folder / "blobs").iterdir()
+            },
+            nodes=tuple(map(_site, data["nodes"])),
+            tensors=tuple(
+                TensorSite(each["name"], _site(each["site"])) for each in data["tensors"]
+            ),
+            loss_nodes=frozenset(data["loss_nodes"]),
+            batch_size=data["batch_size"],
+            loss=data["loss"],
+            loss_source=data["loss_source"],
+            data=data["data"],
+            parity=Parity(**data["parity"]),
+            notes=tuple(data["notes"]),
+        )
+
+    def _to_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "location": self.location.to_dict(),
+            "nodes": [dataclasses.asdict(site) for site in self.nodes],
+            "tensors": [dataclasses.asdict(each) for each in self.tensors],
+            "loss_nodes": sorted(self.loss_nodes),
+            "batch_size": self.batch_size,
+            "loss": self.loss,
+            "loss_source": self.loss_source,
+            "data": self.data,
+            "parity": dataclasses.asdict(self.parity),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRefused:
+    """A model of which no training step could be captured.
+
+    Attributes:
+        model: Display name of the model.
+        location: The line that stands in the way, or that of the model.
+        reason: One sentence, without a final period.
+        hint: What the user may do about it, may be empty.
+    """
+
+    model: str
+    location: Location
+    reason: str
+    hint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the refusal as JSON-compatible data."""
+        return {**dataclasses.asdict(self), "location": self.location.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CaptureRefused:
+        """Read what `to_dict` wrote."""
+        return cls(**{**data, "location": Location.from_dict(data["location"])})
+
+
+def _site(data: Mapping[str, Any]) -> Site:
+    return Site(data["path"], *(_place(data[key]) for key in ("location", "call", "built")))
+
+
+def _place(data: Mapping[str, Any] | None) -> Location | None:
+    return None if data is None else Location.from_dict(data)
+
+
+def _content(path: Path) -> bytes | memoryview:
+    if path.stat().st_size < _MAPPED or not hasattr(mmap, "MAP_PRIVATE"):
+        return path.read_bytes()
+    with path.open("rb") as file:
+        # The pages stay when the file's name goes.
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -399,10 +399,9 @@ _METHODS: dict[tuple[str, int], Callable[[Any], Any]] = {
 
 
 def _applied(step: Step) -> Callable[[Any], Any] | None:
-    target = resolve(step.name) if step.name.startswith("torch") else None
+    target: Any = resolve(step.name) if step.name.startswith("torch") else None
     if isinstance(target, type) and issubclass(target, nn.Module):
-        layer: nn.Module = target(**step.kwargs)
-        return layer
+        return target(**step.kwargs)
     if not callable(target):
         return None
     return lambda value: target(value, *step.args, **step.kwargs)
