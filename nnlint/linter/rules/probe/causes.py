@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nnlint.linter.measured import Measured, NonFinite, Operand
-from nnlint.linter.rules.probe.reading import CONVOLUTIONS, MAPS, RECURRENT, short, words
+from nnlint.linter.rules.probe.reading import (
+    CONVOLUTIONS,
+    MAPS,
+    RECURRENT,
+    optimizer_of,
+    short,
+    words,
+)
 
 # Largest finite value, and largest argument of exp that stays below it.
 LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.40e38, "float64": 1.8e308}
@@ -43,7 +50,7 @@ def cause(found: NonFinite, measured: Measured) -> Cause:
         return _input(found, measured)
     if found.phase == "step":
         return Cause(
-            f"{measured.optimizer.upper()} at learning rate {measured.learning_rate:g}",
+            optimizer_of(measured),
             "lower the learning rate, or clip gradients with torch.nn.utils.clip_grad_norm_ before "
             "the step",
             overflow=True,

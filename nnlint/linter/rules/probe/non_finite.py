@@ -9,7 +9,7 @@ from nnlint.linter.findings import Finding, Severity
 from nnlint.linter.measured import Measured, MeasuredNode, NonFinite, Operand, Site
 from nnlint.linter.rules.base import NotChecked, ProbeRule
 from nnlint.linter.rules.probe.causes import Cause, cause
-from nnlint.linter.rules.probe.reading import DIVERGED, at, parameter_at, short, words
+from nnlint.linter.rules.probe.reading import DIVERGED, at, optimizer_of, parameter_at, short, words
 
 # What attention masks are made with: -inf is meant there, and softmax makes 0 of it.
 _MASKING = words(
@@ -180,10 +180,10 @@ def _in_type(found: NonFinite) -> str:
 def _help(measured: Measured, found: NonFinite, why: Cause) -> str:
     if found.step == 0 or found.phase in {"input", "step"}:
         return why.remedy
-    rate = f"{measured.optimizer.upper()} at learning rate {measured.learning_rate:g}"
+    rate = optimizer_of(measured)
     if not why.overflow:
         return f"{why.remedy}; it happens after {found.step} steps of {rate}"
-    own = "" if measured.optimizer_given else " (--optimizer and --learning-rate give yours)"
+    own = "" if measured.optimizer_given else " (--optimizer and --lr give yours)"
     return f"{why.remedy}; the steps before were finite, so {rate} may be too high{own}"
 
 

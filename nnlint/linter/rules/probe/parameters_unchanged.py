@@ -9,7 +9,17 @@ from nnlint.linter.findings import Finding, Severity
 from nnlint.linter.measured import Measured, MeasuredParameter
 from nnlint.linter.rules.base import NotChecked, ProbeRule
 from nnlint.linter.rules.probe.flow import Flow
-from nnlint.linter.rules.probe.reading import EPSILON, at, is_finite, listing, places, sound_steps
+from nnlint.linter.rules.probe.reading import (
+    EPSILON,
+    at,
+    by_index,
+    is_finite,
+    listing,
+    nodes_of,
+    optimizer_of,
+    places,
+    sound_steps,
+)
 
 
 class ParametersUnchanged(ProbeRule):
@@ -25,7 +35,7 @@ class ParametersUnchanged(ProbeRule):
 
     ## Example
     ```python
-    # nnlint probe --precision bfloat16 --optimizer sgd --learning-rate 1e-5
+    # nnlint probe --precision bfloat16 --optimizer sgd --lr 1e-5
     import torch.nn.functional as F
     from torch import nn
 
@@ -46,7 +56,7 @@ class ParametersUnchanged(ProbeRule):
 
     ## Use instead
     ```python
-    # nnlint probe --precision autocast --optimizer sgd --learning-rate 1e-5
+    # nnlint probe --precision autocast --optimizer sgd --lr 1e-5
     import torch.nn.functional as F
     from torch import nn
 
@@ -68,7 +78,7 @@ class ParametersUnchanged(ProbeRule):
     ## How it is decided
     The change must be exactly zero for every element at every step, and the gradient not. Biases
     whose gradient is only rounding (before a batch norm, or cancelled behind it) are left out.
-    Without `--optimizer` and `--learning-rate` nothing is judged: nnlint's own choice says nothing
+    Without `--optimizer` and `--lr` nothing is judged: nnlint's own choice says nothing
     about the user's training.
 
     ## Known limits
@@ -104,12 +114,12 @@ class ParametersUnchanged(ProbeRule):
             yield self._found(measured, stuck, len(moving))
 
     def _found(self, measured: Measured, stuck: list[MeasuredParameter], total: int) -> Finding:
-        rate = f"{measured.optimizer.upper()} at learning rate {measured.learning_rate:g}"
-        low = measured.precision == "bfloat16"
-        why = ": bfloat16 rounds the change away" if low else ""
+        rate = optimizer_of(measured)
+        coarse = _coarse(stuck, measured)
+        why = f": {coarse} rounds the change away" if coarse else ""
         if measured.learning_rate == 0:
             remedy = "give a learning rate above 0"
-        elif low:
+        elif coarse:
             remedy = (
                 "keep the parameters in float32 and run forward under torch.autocast, or raise the "
                 "learning rate"
@@ -139,6 +149,17 @@ class ParametersUnchanged(ProbeRule):
 def _has_gradient(parameter: MeasuredParameter, steps: int) -> bool:
     values = [at(parameter.gradient_rms, step) for step in range(steps)]
     return parameter.elements > 0 and all(is_finite(v) and v > 0 for v in values)
+
+
+def _coarse(stuck: list[MeasuredParameter], measured: Measured) -> str:
+    """Return the type of few digits in which the parameters are kept, "" for float32."""
+    if measured.precision == "bfloat16":
+        return "bfloat16"
+    if measured.precision != "float32":
+        return ""
+    known = by_index(measured)
+    types = {node.dtype for parameter in stuck for node in nodes_of(parameter, known)}
+    return next(iter(sorted(types & {"bfloat16", "float16"})), "")
 
 
 def _is_rounding(parameter: MeasuredParameter, flow: Flow, measured: Measured) -> bool:

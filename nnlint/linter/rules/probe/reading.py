@@ -166,12 +166,22 @@ def places(parameters: Iterable[MeasuredParameter], limit: int = 5) -> list[Rela
 
 
 def times(factor: float) -> str:
-    """Write a factor for people: "4.2", "350", "1.2e+09"."""
+    """Write a factor for people: "4.2", "350", "170,000", "2.2e7"."""
     if not math.isfinite(factor):
-        return "infinitely"
-    return (
-        f"{factor:.1e}" if factor >= 1e5 else f"{factor:,.0f}" if factor >= 10 else f"{factor:.1f}"
-    )
+        return "infinitely many"
+    if factor < 10:
+        return f"{factor:.1f}"
+    if factor < 1e6:
+        digits = math.floor(math.log10(factor)) - 1
+        return f"{round(factor / 10**digits) * 10**digits:,}"
+    mantissa, _, exponent = f"{factor:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def optimizer_of(measured: Measured) -> str:
+    """Write the optimiser and its rate for people: "AdamW at learning rate 0.001"."""
+    name = {"sgd": "SGD", "adamw": "AdamW"}.get(measured.optimizer, measured.optimizer)
+    return f"{name} at learning rate {measured.learning_rate:g}"
 
 
 def without_steps(measured: Measured) -> str:

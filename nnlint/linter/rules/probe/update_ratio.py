@@ -17,6 +17,7 @@ from nnlint.linter.rules.probe.reading import (
     is_finite,
     listing,
     nodes_of,
+    optimizer_of,
     places,
     short,
     sound_steps,
@@ -43,7 +44,7 @@ class UpdateRatio(ProbeRule):
 
     ## Example
     ```python
-    # nnlint probe --optimizer adamw --learning-rate 0.5
+    # nnlint probe --optimizer adamw --lr 0.5
     import torch.nn.functional as F
     from torch import nn
 
@@ -64,7 +65,7 @@ class UpdateRatio(ProbeRule):
 
     ## Use instead
     ```python
-    # nnlint probe --optimizer adamw --learning-rate 0.001
+    # nnlint probe --optimizer adamw --lr 0.001
     import torch.nn.functional as F
     from torch import nn
 
@@ -88,7 +89,7 @@ class UpdateRatio(ProbeRule):
     from the second on. Outside [1e-4, 1e-1] for at least half of them is a note; a step that is
     larger than the weights for at least half of them is a warning. Of all published limits on the
     size of steps this is the one that healthy networks keep best, since it is relative and measured
-    on the real step. Without `--optimizer` and `--learning-rate`, and for SGD without the real loss,
+    on the real step. Without `--optimizer` and `--lr`, and for SGD without the real loss,
     nothing is judged.
 
     ## Known limits
@@ -129,7 +130,7 @@ class UpdateRatio(ProbeRule):
         middle = statistics.median(ratio for _, ratio in members)
         fast = middle > FAST
         replaced = 2 * sum(ratio > REPLACED for _, ratio in members) >= total
-        rate = f"{measured.optimizer.upper()} at learning rate {measured.learning_rate:g}"
+        rate = optimizer_of(measured)
         return self.report(
             measured,
             members[0][0].site,
