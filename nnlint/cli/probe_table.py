@@ -53,7 +53,8 @@ def _facts(probed: Probed, measured: Measured, options: RenderOptions) -> Iterat
     yield from _labelled(
         "run",
         f"{count_of(measured.steps, 'step')} of {_optimizer(measured)} ({rate}), batch "
-        f"{measured.batch_size} of {data}, {measured.precision}, seed {probed.seed}",
+        f"{measured.batch_size} of {data}, {measured.precision}, seed {probed.seed}"
+        f"{'; the last one is shown' if measured.steps > 1 else ''}",
         options,
     )
     losses = " -> ".join(_number(loss, 4) for loss in _some(measured.losses))

@@ -7,23 +7,71 @@ import unicodedata
 from collections.abc import Sequence
 
 from nnlint.linter.findings import Finding, Outcome, Report, Severity
+from nnlint.linter.probed import Layer, Probed, layers
 
 MESSAGE_WIDTH = 60
 _PLACE_WIDTH = 40
 _HEADER = ("severity", "rule", "where", "message")
+_LAYER_HEADER = ("layer", "kind", "activation", "gradient", "update", "units")
 
 
 def render(report: Report) -> str:
-    """Return the findings as a table of severity, rule, place and message, and the counts."""
-    counts = _counts(report)
-    if not report.findings:
-        return counts
-    rows = [_HEADER, *(_row(finding) for finding in report.findings)]
+    """Return the findings as a table of severity, rule, place and message, and the counts.
+
+    After a probe, a table of the layers of each model comes first.
+    """
+    parts = [_probe(probed) for probed in report.probes]
+    if report.findings:
+        parts.append(_table([_HEADER, *(_row(finding) for finding in report.findings)]))
+    return "\n\n".join([*parts, _counts(report)])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
     cells = [[_lines(cell, column) for column, cell in enumerate(row)] for row in rows]
-    widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(_HEADER))]
+    widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(rows[0]))]
     lines = [line for row in cells for line in _laid_out(row, widths)]
     rule = "  ".join("-" * width for width in widths)
-    return "\n".join([lines[0], rule, *lines[1:], "", counts])
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _probe(probed: Probed) -> str:
+    measured = probed.measured
+    if measured is None:
+        return f"{_clean(probed.model)} was not probed: {_clean(probed.reason)}"
+    losses = " -> ".join(f"{loss:.4g}" for loss in measured.losses)
+    steps = f"{measured.steps} step{'s' * (measured.steps != 1)}"
+    title = (
+        f"{probed.model} on {measured.device}, {steps} of {measured.optimizer}, batch "
+        f"{measured.batch_size}; loss {losses}"
+    )
+    ending = [] if probed.complete else [f"{probed.status}: {_clean(probed.reason)}"]
+    table = _table([_LAYER_HEADER, *(_layer(layer) for layer in layers(measured))])
+    return "\n".join([_clean(title), table, *ending])
+
+
+def _layer(layer: Layer) -> tuple[str, ...]:
+    shape = "x".join(map(str, layer.shape))
+    units = [
+        f"{share:.0%} {word}"
+        for share, word in ((layer.dead, "dead"), (layer.saturated, "saturated"))
+        if share is not None
+    ]
+    return (
+        layer.path or "(model)",
+        f"{layer.operator} {shape}".strip(),
+        _magnitude(layer.activation_rms),
+        _magnitude(layer.gradient_rms) or "none",
+        _magnitude(layer.update_ratio),
+        ", ".join(units),
+    )
+
+
+def _magnitude(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _clean(text: str) -> str:
+    return "".join(c if unicodedata.category(c)[0] != "C" else "?" for c in text)
 
 
 def _row(finding: Finding) -> tuple[str, str, str, str]:
@@ -36,7 +84,7 @@ def _row(finding: Finding) -> tuple[str, str, str, str]:
 
 
 def _lines(text: str, column: int) -> list[str]:
-    clean = "".join(c if unicodedata.category(c)[0] != "C" else "?" for c in text)
+    clean = _clean(text)
     if column < 2:
         return [clean]
     return textwrap.wrap(clean, MESSAGE_WIDTH if column == 3 else _PLACE_WIDTH) or [""]

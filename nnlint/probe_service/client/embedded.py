@@ -63,6 +63,7 @@ class Embedded:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
+                env={**os.environ, "TMPDIR": str(self._folder)},  # where torch leaves folders
                 pass_fds=(announce, parent),
                 start_new_session=True,  # an interrupt from the terminal is the client's
             )

@@ -199,6 +199,13 @@ def report() -> Report:
         location=Location("net.py", 13, 13, 13, 25),
         model="Net",
         modules=("stem",),
+        evidence={
+            "probe": {
+                "verdict": "confirmed",
+                "by": "dead-units",
+                "message": "5 of 8 units of `stem` never fire",
+            }
+        },
     )
     return Report(
         findings=(vanishing, static),

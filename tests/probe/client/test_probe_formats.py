@@ -121,3 +121,19 @@ def test_of_many_layers_the_first_and_last_are_shown() -> None:
     assert "layer20 " not in text
     assert "60 layers between them left out" in text
     assert "layer20 " in render("text", report, verbose=True)
+
+
+def test_a_report_is_printed_with_a_table_of_the_layers() -> None:
+    lines = str(Report(probes=(made.probed(), made.refused()))).splitlines()
+    assert lines == [
+        "Net on CPU, 2 threads, 3 steps of sgd, batch 16; loss 2.303 -> 2.301 -> 2.299",
+        "layer  kind            activation  gradient  update  units",
+        "-----  --------------  ----------  --------  ------  ------------",
+        "stem   conv2d 8x1x3x3  0.5         1.5e-07   0.002   62% dead",
+        "名前     linear 16x8     0.125       0.000325  0.002   6% saturated",
+        "head   linear 10x16    0.0833      0.0426    0.002",
+        "",
+        "Third was not probed: forward branches on a value",
+        "",
+        "no findings",
+    ]
