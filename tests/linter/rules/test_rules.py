@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from nnlint.linter.findings import Outcome
-from nnlint.linter.rules.base import HEADINGS, Rule, ToolRule, all_rules, rule_by_key
+from nnlint.linter.rules.base import HEADINGS, ProbeRule, Rule, ToolRule, all_rules, rule_by_key
 from tests.support import lint_text
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "rules"
 EXPECT = re.compile(r"# expect: (?P<rule>[a-z0-9-]+)(?: (?P<severity>error|warning|note))?")
 NOT_CHECKED = re.compile(r"# not-checked: (?P<rule>[a-z0-9-]+)")
-GRAPH_RULES = [rule for rule in all_rules() if not issubclass(rule, ToolRule)]
+GRAPH_RULES = [rule for rule in all_rules() if not issubclass(rule, (ToolRule, ProbeRule))]
 
 
 def fixtures() -> list[Path]:

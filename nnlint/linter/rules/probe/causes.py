@@ -84,8 +84,8 @@ def _forward(operator: str, operands: list[Operand], found: NonFinite) -> Cause:
             return _root(operator, first)
         if operator in _EXPONENTIALS:
             return _exponential(first)
-        if operator == "pow":
-            return _power(first)
+        if operator == "pow" and (power := _power(first, found)) is not None:
+            return power
         if operator in _SPREADS and found.nans:
             return Cause(
                 "the spread of a single value is undefined",
@@ -150,17 +150,19 @@ def _exponential(operand: Operand) -> Cause:
     )
 
 
-def _power(operand: Operand) -> Cause:
-    if operand.minimum < 0:
+def _power(operand: Operand, found: NonFinite) -> Cause | None:
+    """Explain a power of which the exponent is not known; None for a plain overflow."""
+    if found.nans and operand.minimum < 0:
         return Cause(
             f"{_reaches(operand)}, and a fractional power of that is undefined",
             "take the power of x.abs() or of x.clamp(min=1e-6)",
         )
-    if operand.minimum == 0:
-        return Cause("its operand reaches 0", "clamp first: x.clamp(min=1e-6)")
-    return Cause(
-        _between(operand), "clamp the operand, or take the power in the log", overflow=True
-    )
+    largest = max(abs(operand.minimum), abs(operand.maximum))
+    if largest**2 > LARGEST.get(operand.dtype, LARGEST["float32"]):
+        return None
+    if operand.minimum <= 0 <= operand.maximum:
+        return Cause("its operand reaches 0", "keep it away from 0, e.g. x.clamp(min=1e-6)")
+    return None
 
 
 def _overflow(operator: str, operands: list[Operand], found: NonFinite) -> Cause:
