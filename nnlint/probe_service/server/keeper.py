@@ -82,18 +82,21 @@ def _keep(
     connection.settimeout(0.0)
     watch = _Watch(pid, connection, output, wake)
     watch.wait()
+    alive = watch.status is None
     processes.kill_group(pid)
+    if watch.status is None:
+        # It may have ended by itself just before.
+        watch.status = os.waitpid(pid, 0)[1]
     processes.end_children()
     watch.drain()
-    killed = watch.status is not None and os.WIFSIGNALED(watch.status)
-    code = os.waitstatus_to_exitcode(watch.status) if watch.status is not None else -signal.SIGKILL
+    code = os.waitstatus_to_exitcode(watch.status)
     return worker_pb2.Exit(
         code=code,
         node=journal.node,
         timed_out=watch.timed_out,
         output=watch.tail.decode(errors="replace"),
         # A kill that was not ours, while the kernel says that it made one for memory.
-        out_of_memory=killed
+        out_of_memory=not alive
         and code == -signal.SIGKILL
         and _out_of_memory_kills() > short_of_memory,
     )

@@ -1,6 +1,6 @@
 """Runs a server in a process of its own: `driver.py JSON` with the fields of Settings.
 
-Prints its address as JSON on standard output; ends with standard input.
+Its address goes to standard output as JSON; it ends with standard input.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stand-ins for what runs in a worker: `Settings.executor` names one as "fakes:name"."""
+"""A stand-in for the replay of graphs: what happens is chosen by the seed of the probe."""
 
 from __future__ import annotations
 
@@ -11,51 +11,56 @@ from nnlint.protos.v1 import measurement_pb2, probe_service_pb2, worker_pb2
 _Stage = probe_service_pb2.Stage
 _Result = measurement_pb2.Result
 
+FAST, HANG, ABORT, SEGV, KILL, EXIT, SLOW, STAY, LARGE, CHATTER, REFUSE = range(11)
+
 
 def execute(job, read, emit, journal):
-    """Do what the seed says; the default is to measure as many steps as were asked for."""
-    read(job.request.graph)
+    """Make the steps that were asked for, and in each do what the seed says."""
+    seed = job.request.settings.seed
     emit(worker_pb2.WorkerEvent(stage=_Stage(kind=_Stage.KIND_LOADING)))
+    read(job.request.graph)
+    if seed == REFUSE:
+        refusal = worker_pb2.Refusal()
+        refusal.violations.add(field="graph.nodes[3]", description="is refused")
+        emit(worker_pb2.WorkerEvent(refusal=refusal))
+        return
     emit(worker_pb2.WorkerEvent(plan=measurement_pb2.MeasurementPlan(nodes=[0])))
-    emit(worker_pb2.WorkerEvent(stage=_Stage(kind=_Stage.KIND_RUNNING)))
     steps = job.request.settings.experiments[0].gradients.steps
     for step in range(steps):
         journal(7)
-        BEHAVIOURS.get(job.request.settings.seed, nothing)(step)
+        if step == 0:
+            emit(worker_pb2.WorkerEvent(stage=_Stage(kind=_Stage.KIND_RUNNING)))
+        misbehave(seed)
         journal(-1)
         statistics = measurement_pb2.StepStatistics(
-            step=step, loss=1.0 / (step + 1), measured=True, activation_rms=[1.0] * WIDTH
+            step=step,
+            loss=1.0 / (step + 1),
+            measured=True,
+            activation_rms=[1.0] * (100_000 if seed == LARGE else 10),
         )
         emit(worker_pb2.WorkerEvent(step=statistics))
     emit(worker_pb2.WorkerEvent(result=_Result(status=_Result.STATUS_COMPLETED, steps=steps)))
-    if job.request.settings.seed == STAY:
-        hang(0)
+    if seed == STAY:
+        hang()
 
 
-WIDTH = 1000
-FAST, HANG, ABORT, SEGV, KILL, EXIT, SLOW, STAY = range(8)
+def misbehave(seed):
+    if seed == HANG:
+        hang()
+    elif seed == ABORT:
+        os.abort()
+    elif seed == SEGV:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif seed == KILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif seed == EXIT:
+        os._exit(5)
+    elif seed == SLOW:
+        time.sleep(0.05)
+    elif seed == CHATTER:
+        os.write(1, b"x" * (1 << 20))
 
 
-def nothing(step):
-    del step
-
-
-def hang(step):
-    del step
+def hang():
     while True:
         time.sleep(1000)
-
-
-def slow(step):
-    del step
-    time.sleep(0.05)
-
-
-BEHAVIOURS = {
-    HANG: hang,
-    ABORT: lambda step: os.abort(),
-    SEGV: lambda step: os.kill(os.getpid(), signal.SIGSEGV),
-    KILL: lambda step: os.kill(os.getpid(), signal.SIGKILL),
-    EXIT: lambda step: os._exit(5),
-    SLOW: slow,
-}
