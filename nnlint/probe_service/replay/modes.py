@@ -58,6 +58,7 @@ class Modes:
         around = _AROUND.get(precision)
         outer = None if around is None else Autocast(around, enabled=True, cache=True)
         self.modes = tuple(self._mode(region, outer) for region in graph.regions)
+        self.chains = _chains(graph)
 
     def _mode(self, region: graph_pb2.Region, outer: Autocast | None) -> Mode:
         for declared in region.autocasts:
@@ -95,30 +96,54 @@ class Modes:
 class Switch:
     """Changes from one region to the next.
 
-    Inner modes are entered on top of the outermost ones, as a model does it: what autocast has
-    cached then lives until the outermost one ends.
+    Each region is entered within its parent, as a model does it: what autocast has cached then
+    lives until the outermost one ends.
     """
 
     def __init__(self, modes: Modes, *, gradients: bool = True) -> None:
         self.modes = modes
         self.gradients = gradients
-        self.inner: torch.autocast | None = None
+        # The regions that are entered below the outermost one, with what each has entered.
+        self.inner: list[tuple[int, torch.autocast | None]] = []
 
-    def leave(self) -> None:
-        """Return to the outermost autocast."""
-        if self.inner is not None:
-            self.inner.__exit__(None, None, None)
-            self.inner = None
+    def leave(self, keep: int = 0) -> None:
+        """Return to the outermost autocast, or to the first `keep` of those below it."""
+        while len(self.inner) > keep:
+            _, context = self.inner.pop()
+            if context is not None:
+                context.__exit__(None, None, None)
 
     def to(self, region: int) -> None:
         """Enter the modes of a region."""
-        self.leave()
-        mode, outer = self.modes.modes[region], self.modes.modes[0].autocast
-        if mode.autocast != outer:
-            wanted = mode.autocast
-            if wanted is None:
-                assert outer is not None
-                wanted = Autocast(outer.dtype, enabled=False, cache=outer.cache)
-            self.inner = wanted.context(self.modes.device)
-            self.inner.__enter__()  # type: ignore[no-untyped-call]
-        torch.set_grad_enabled(mode.grad and self.gradients)
+        chain = self.modes.chains[region]
+        shared = 0
+        for (entered, _), wanted in zip(self.inner, chain, strict=False):
+            if entered != wanted:
+                break
+            shared += 1
+        self.leave(shared)
+        for each in chain[shared:]:
+            context = self._context(each)
+            if context is not None:
+                context.__enter__()  # type: ignore[no-untyped-call]
+            self.inner.append((each, context))
+        torch.set_grad_enabled(self.modes.modes[region].grad and self.gradients)
+
+    def _context(self, region: int) -> torch.autocast | None:
+        """Return what a region enters on top of the one before it, None for the same autocast."""
+        before = self.modes.modes[self.inner[-1][0] if self.inner else 0].autocast
+        wanted = self.modes.modes[region].autocast
+        if wanted == before:
+            return None
+        if wanted is None:
+            assert before is not None
+            wanted = Autocast(before.dtype, enabled=False, cache=before.cache)
+        return wanted.context(self.modes.device)
+
+
+def _chains(graph: graph_pb2.Graph) -> tuple[tuple[int, ...], ...]:
+    """Return for each region the way to it from the outermost one, which is left out."""
+    chains: list[tuple[int, ...]] = []
+    for index, region in enumerate(graph.regions):
+        chains.append(() if index == 0 else (*chains[region.parent], index))
+    return tuple(chains)

@@ -36,7 +36,7 @@ _COPIES = _names(
     channel_shuffle clone col2im column_stack concat concatenate constant_pad_nd copy copy_ diag
     diag_embed diagflat diagonal_copy diagonal_scatter dstack expand_copy feature_alpha_dropout
     feature_alpha_dropout_ feature_dropout_ flip fliplr flipud gather hstack im2col index
-    index_select lift_fresh_copy linalg_diagonal masked_fill masked_fill_ masked_select meshgrid
+    index_select lift_fresh_copy linalg_diagonal masked_fill masked_fill_ meshgrid
     native_channel_shuffle pad pad_sequence permute_copy pixel_shuffle pixel_unshuffle
     reflection_pad1d reflection_pad2d reflection_pad3d repeat repeat_interleave replication_pad1d
     replication_pad2d replication_pad3d roll rot90 row_stack select_copy select_scatter slice_copy

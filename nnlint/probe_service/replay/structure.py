@@ -123,6 +123,8 @@ class _Checker:
             yield from self._tensor(f"graph.tensors[{index}]", tensor)
         for index, region in enumerate(graph.regions):
             yield from _region(f"graph.regions[{index}]", region)
+            if region.parent >= max(index, 1):
+                yield Violation(f"graph.regions[{index}].parent", "it is not before this region")
         for index, node in enumerate(graph.nodes):
             yield from self._node(f"graph.nodes[{index}]", node)
         for index, reference in enumerate(graph.outputs):
