@@ -15,6 +15,7 @@ from nnlint.linter.measured import Site
 from nnlint.linter.operators.base import Family, table
 from nnlint.probe_service.capture.bundle import TensorSite
 from nnlint.probe_service.capture.eager import undisturbed
+from nnlint.probe_service.capture.exporting import exporting
 from nnlint.probe_service.capture.feed import Feed
 from nnlint.probe_service.capture.flatten import (
     Flat,
@@ -128,7 +129,7 @@ def _program(
 ) -> torch.export.ExportedProgram:
     tensors = tuple(feed.tensor(seed=seed, index=index) for index, feed in enumerate(feeds))
     try:
-        with undisturbed(seed):
+        with undisturbed(seed), exporting():
             return torch.export.export(step, tensors, strict=False)
     except NnlintError:
         raise

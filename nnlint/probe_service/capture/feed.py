@@ -123,7 +123,7 @@ def drawn(name: str, shape: Sequence[int], dtype: torch.dtype) -> Feed:
     return Feed(name, tuple(shape), dtype, integers(0, 2), guessed=True)
 
 
-def given(name: str, batches: Sequence[torch.Tensor]) -> Feed:
+def fed(name: str, batches: Sequence[torch.Tensor]) -> Feed:
     """Return an input that is the user's own."""
     first = batches[0]
     whole = tuple(each.detach().clone(memory_format=torch.preserve_format) for each in batches)

@@ -76,22 +76,69 @@ def flatten(
     """
     flat = Flat([], [], [Mode()])
     values = [placeholders[n.name] for n in module.graph.nodes if n.op == "placeholder"]
-    flat.results = _Walk(flat, module, constant).run(values, 0)
+    flat.results = _Walk(flat, module, constant, _Modes(flat.modes)).run(values)
     return flat
+
+
+class _Modes:
+    """The mode that holds at a place of the graph: a block under autocast, and gradients."""
+
+    def __init__(self, modes: list[Mode]) -> None:
+        self.modes = modes
+        self.grad = modes[0].grad
+        self._blocks = [0]
+        self._other: dict[int, int] = {}
+
+    @property
+    def current(self) -> int:
+        """Position of the mode that holds."""
+        block = self._blocks[-1]
+        if self.modes[block].grad == self.grad:
+            return block
+        if block not in self._other:
+            self._other[block] = len(self.modes)
+            self.modes.append(replace(self.modes[block], grad=self.grad, parent=block))
+        return self._other[block]
+
+    def enter(self, device: str, dtype: torch.dtype | None, enabled: object, _: object) -> None:
+        """Begin a block; each is a mode of its own, since what autocast has cached ends with it.
+
+        Whether it caches is not told: tracing turns that off for all blocks. Nearly all do, and
+        for one that does not the comparison with the live model says so.
+        """
+        cast = Autocast(
+            device,
+            dtype if dtype is not None else torch.get_autocast_dtype(device),
+            enabled=bool(enabled),
+            cache_enabled=True,
+        )
+        current = self.current
+        others = tuple(c for c in self.modes[current].autocasts if c.device != cast.device)
+        self._blocks.append(len(self.modes))
+        self.modes.append(Mode(self.grad, (*others, cast), current))
+
+    def leave(self) -> None:
+        """End a block."""
+        self._blocks.pop()
 
 
 class _Walk:
     """One graph in the course of being flattened."""
 
     def __init__(
-        self, flat: Flat, module: torch.fx.GraphModule, constant: Callable[[torch.Tensor], Ref]
+        self,
+        flat: Flat,
+        module: torch.fx.GraphModule,
+        constant: Callable[[torch.Tensor], Ref],
+        modes: _Modes,
     ) -> None:
         self.flat = flat
+        self.modes = modes
         self.module = module
         self.constant = constant
         self.known: dict[torch.fx.Node, Any] = {}
 
-    def run(self, arguments: Sequence[Any], mode: int) -> tuple[Any, ...]:
+    def run(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
         """Add the operations of the graph and return what it returns."""
         rest = iter(arguments)
         for node in self.module.graph.nodes:
@@ -101,10 +148,7 @@ class _Walk:
                 case "get_attr":
                     self.known[node] = self._attribute(node)
                 case "call_function":
-                    if node.target is torch._C._set_grad_enabled:  # noqa: SLF001 - as it stands in the graph
-                        mode = self._mode(replace(self.flat.modes[mode], grad=bool(node.args[0])))
-                    else:
-                        self.known[node] = self._call(node, mode)
+                    self.known[node] = self._call(node)
                 case "output":
                     returned = self._values(node.args[0])
                     return tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
@@ -118,7 +162,7 @@ class _Walk:
             found = getattr(found, part)
         return self.constant(found) if isinstance(found, torch.Tensor) else found
 
-    def _call(self, node: torch.fx.Node, mode: int) -> Any:
+    def _call(self, node: torch.fx.Node) -> Any:
         target = node.target
         if target is operator.getitem:
             whole, index = self._values(node.args)
@@ -126,35 +170,36 @@ class _Walk:
                 return whole[index]
             raise NotFlatError("an element of what is no sequence", node)
         if isinstance(target, torch._ops.OpOverload):  # noqa: SLF001 - the class of what stands in the graph
-            return self._operation(node, target, mode)
+            return self._operation(node, target)
         name = getattr(target, "__name__", str(target))
-        current = self.flat.modes[mode]
         arguments = self._values(node.args)
-        if name == "wrap_with_set_grad_enabled":
-            enabled, inner, *rest = arguments
-            return self._inner(inner, rest, replace(current, grad=bool(enabled)))
-        if name == "wrap_with_autocast":
-            device, dtype, enabled, cache, inner, *rest = arguments
-            cast = Autocast(
-                str(device),
-                dtype if dtype is not None else torch.get_autocast_dtype(str(device)),
-                bool(enabled),
-                True if cache is None else bool(cache),
-            )
-            others = tuple(each for each in current.autocasts if each.device != cast.device)
-            return self._inner(inner, rest, replace(current, autocasts=(*others, cast)))
-        raise NotFlatError(f"{name} is no ATen operator", node)
+        match name:
+            case "_set_grad_enabled":
+                self.modes.grad = bool(arguments[0])
+            case "_enter_autocast":
+                self.modes.enter(*arguments)
+            case "_exit_autocast":
+                self.modes.leave()
+            case "wrap_with_set_grad_enabled":
+                enabled, inner, *rest = arguments
+                before, self.modes.grad = self.modes.grad, bool(enabled)
+                returned = self._inner(inner, rest)
+                self.modes.grad = before
+                return returned
+            case "wrap_with_autocast":
+                *given, inner = arguments[:5]
+                self.modes.enter(*given)
+                returned = self._inner(inner, arguments[5:])
+                self.modes.leave()
+                return returned
+            case _:
+                raise NotFlatError(f"{name} is no ATen operator", node)
+        return None
 
-    def _inner(self, module: Any, arguments: Sequence[Any], mode: Mode) -> Any:
-        walk = _Walk(self.flat, module, self.constant)
-        return walk.run(arguments, self._mode(mode))
+    def _inner(self, module: Any, arguments: Sequence[Any]) -> Any:
+        return _Walk(self.flat, module, self.constant, self.modes).run(arguments)
 
-    def _mode(self, mode: Mode) -> int:
-        if mode not in self.flat.modes:
-            self.flat.modes.append(mode)
-        return self.flat.modes.index(mode)
-
-    def _operation(self, node: torch.fx.Node, target: Any, mode: int) -> Any:
+    def _operation(self, node: torch.fx.Node, target: Any) -> Any:
         name = str(target)
         if name.startswith(_ASSERTIONS):
             return None
@@ -164,9 +209,36 @@ class _Walk:
             for key, value in self._values(dict(node.kwargs)).items()
             if not _left_out(key, value)
         }
+        if (out := keywords.get("out")) is not None:
+            return self._written(node, target, arguments, keywords, out)
         if name in _UNSET:
             arguments, keywords = _zeros(name, arguments, keywords)
             name = _UNSET[name]
+        return self._add(node, name, arguments, keywords)
+
+    def _written(
+        self,
+        node: torch.fx.Node,
+        target: Any,
+        arguments: list[Value],
+        keywords: dict[str, Value],
+        out: Value,
+    ) -> Any:
+        """Replace an operator that writes into `out` by the plain one and a copy."""
+        plain = _without_out(target)
+        if plain is None or not isinstance(out, Ref):
+            raise NotFlatError(f"{target} with out=", node)
+        others = {key: value for key, value in keywords.items() if key != "out"}
+        made = self._add(node, plain, arguments, others)
+        return self._add(node, "aten.copy_.default", [out, made], {})
+
+    def _add(
+        self,
+        node: torch.fx.Node,
+        name: str,
+        arguments: Sequence[Value],
+        keywords: dict[str, Value],
+    ) -> Any:
         value = node.meta.get("val")
         several = isinstance(value, (tuple, list))
         results = value if isinstance(value, (tuple, list)) else (value,)
@@ -176,7 +248,7 @@ class _Walk:
                 name,
                 tuple(arguments),
                 keywords,
-                mode,
+                self.modes.current,
                 tuple(self._result(each, node) for each in results),
             )
         )
@@ -214,6 +286,18 @@ class _Walk:
         if isinstance(value, dict):
             return {key: self._values(each) for key, each in value.items()}
         return value
+
+
+def _without_out(target: Any) -> str | None:
+    """Return the overload that takes the same arguments but `out`, and returns a new tensor."""
+    wanted = [(a.name, str(a.type)) for a in target._schema.arguments if a.name != "out"]  # noqa: SLF001 - no public way to it
+    packet = target._overloadpacket  # noqa: SLF001 - as above
+    for name in packet.overloads():
+        overload = getattr(packet, name)
+        schema = overload._schema  # noqa: SLF001 - as above
+        if not schema.is_mutable and [(a.name, str(a.type)) for a in schema.arguments] == wanted:
+            return str(overload)
+    return None
 
 
 def _left_out(key: str, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from nnlint.linter.trace.capture import ForwardError, NotTraceableError
 from nnlint.linter.trace.positions import UserCode
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.capture.data import from_loader
+from nnlint.probe_service.capture.exporting import silent
 from nnlint.probe_service.capture.session import Batch, Subject, capture
 from nnlint.probe_service.options import ProbeOptions
 
@@ -55,7 +57,8 @@ def capture_live(
         given = None if batch is None else _batch(batch, model, options, code)
         graph = None
         if given is None:
-            try:
+            # What cannot be traced may still run, and running it says more.
+            with silent(), contextlib.suppress(ForwardError, NotTraceableError):
                 graph = engine.model_graph(
                     model,
                     target=target,
@@ -64,8 +67,6 @@ def capture_live(
                     code=code,
                     built_at=built_at,
                 )
-            except (ForwardError, NotTraceableError):
-                graph = None  # running it says more
         subject = Subject(model, target, code, built_at, settings, graph, loss, given)
         return _kept(capture(subject, options))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.capture.eager import Eager, ForwardFailedError, run
 from nnlint.probe_service.capture.export import Exported, export
 from nnlint.probe_service.capture.feed import Call, Feed
-from nnlint.probe_service.capture.loss import plan
+from nnlint.probe_service.capture.loss import Plan, plan
 from nnlint.probe_service.capture.places import Places
 from nnlint.probe_service.capture.ranges import ranges
 from nnlint.probe_service.capture.wrapper import TrainingStep, copied
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The user's own data: the ways in which forward may be called with it, and labels.
+    """The user's own data.
 
     Attributes:
-        calls: The likeliest first.
-        targets: Labels, empty where there are none.
+        readings: Ways in which forward may be called with it, the likeliest first, each with the
+            labels that are left for the loss.
     """
 
-    calls: tuple[Call, ...]
-    targets: tuple[Feed, ...] = ()
+    readings: tuple[tuple[Call, tuple[Feed, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +114,9 @@ def _first_step(subject: Subject, options: ProbeOptions) -> tuple[Call, Eager]:
     loss = subject.loss if subject.loss is not None else subject.settings.loss
     known = plan(subject.target, loss)
     first: Exception | None = None
-    for call in _calls(subject, options):
+    for call, targets in _calls(subject, options):
         try:
-            return call, _eager(subject, options, call, known)
+            return call, _eager(subject, options, call, known, targets)
         except ForwardFailedError as error:
             first = first or error.error
     if first is None:
@@ -136,21 +135,23 @@ def _first_step(subject: Subject, options: ProbeOptions) -> tuple[Call, Eager]:
     ) from first
 
 
-def _calls(subject: Subject, options: ProbeOptions) -> Iterator[Call]:
+def _calls(subject: Subject, options: ProbeOptions) -> Iterator[tuple[Call, tuple[Feed, ...]]]:
     if subject.batch is not None:
-        yield from subject.batch.calls
+        yield from subject.batch.readings
         return
-    yield from inputs.calls(
+    for call in inputs.calls(
         subject.model,
         subject.graph,
         subject.settings,
         passed=subject.target.passed,
         batch_size=options.batch_size,
-    )
+    ):
+        yield call, ()
 
 
-def _eager(subject: Subject, options: ProbeOptions, call: Call, known: Any) -> Eager:
-    targets = subject.batch.targets if subject.batch is not None else ()
+def _eager(
+    subject: Subject, options: ProbeOptions, call: Call, known: Plan, targets: Sequence[Feed] = ()
+) -> Eager:
     return run(subject.model, call, known, seed=options.seed, code=subject.code, targets=targets)
 
 

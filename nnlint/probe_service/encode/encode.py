@@ -95,7 +95,9 @@ def reference(ref: Ref) -> graph_pb2.Reference:
 def region(mode: Mode) -> graph_pb2.Region:
     """Encode the modes of an operation."""
     return graph_pb2.Region(
-        grad_enabled=mode.grad, autocasts=[_autocast(each) for each in mode.autocasts]
+        grad_enabled=mode.grad,
+        autocasts=[_autocast(each) for each in mode.autocasts],
+        parent=mode.parent,
     )
 
 

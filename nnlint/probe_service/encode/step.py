@@ -63,10 +63,17 @@ class Autocast:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """The gradient and autocast modes of an operation; of each device the innermost."""
+    """The gradient and autocast modes of an operation.
+
+    Attributes:
+        grad: False under torch.no_grad().
+        autocasts: For each kind of device the innermost one.
+        parent: Position of the mode in which this one is entered.
+    """
 
     grad: bool = True
     autocasts: tuple[Autocast, ...] = ()
+    parent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

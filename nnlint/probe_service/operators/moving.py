@@ -20,7 +20,7 @@ allow(
 allow(
     "a view with dimensions in another order",
     """
-    aten.adjoint.default aten.mH.default aten.mT.default aten.moveaxis.int
+    aten.adjoint.default aten.mH.default aten.matrix_H.default aten.mT.default aten.moveaxis.int
     aten.moveaxis.intlist aten.movedim.int aten.movedim.intlist aten.numpy_T.default
     aten.permute.default aten.swapaxes.default aten.swapdims.default aten.t.default
     aten.t_.default aten.transpose.int aten.transpose_.default

@@ -160,7 +160,7 @@ class Draw(_message.Message):
     def __init__(self, normal: _Optional[_Union[Draw.Normal, _Mapping]] = ..., uniform: _Optional[_Union[Draw.Uniform, _Mapping]] = ..., integers: _Optional[_Union[Draw.Integers, _Mapping]] = ..., binary: _Optional[_Union[Draw.Binary, _Mapping]] = ..., simplex: _Optional[_Union[Draw.Simplex, _Mapping]] = ...) -> None: ...
 
 class Region(_message.Message):
-    __slots__ = ("grad_enabled", "autocasts")
+    __slots__ = ("grad_enabled", "autocasts", "parent")
     class Autocast(_message.Message):
         __slots__ = ("device", "dtype", "enabled", "cache_enabled")
         class Device(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -182,9 +182,11 @@ class Region(_message.Message):
         def __init__(self, device: _Optional[_Union[Region.Autocast.Device, str]] = ..., dtype: _Optional[_Union[ScalarType, str]] = ..., enabled: bool = ..., cache_enabled: bool = ...) -> None: ...
     GRAD_ENABLED_FIELD_NUMBER: _ClassVar[int]
     AUTOCASTS_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
     grad_enabled: bool
     autocasts: _containers.RepeatedCompositeFieldContainer[Region.Autocast]
-    def __init__(self, grad_enabled: bool = ..., autocasts: _Optional[_Iterable[_Union[Region.Autocast, _Mapping]]] = ...) -> None: ...
+    parent: int
+    def __init__(self, grad_enabled: bool = ..., autocasts: _Optional[_Iterable[_Union[Region.Autocast, _Mapping]]] = ..., parent: _Optional[int] = ...) -> None: ...
 
 class Node(_message.Message):
     __slots__ = ("operator", "arguments", "keywords", "region", "outputs")

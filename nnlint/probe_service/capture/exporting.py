@@ -1,0 +1,67 @@
+"""What torch.export does otherwise while a training step is exported."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch.utils import checkpoint
+
+# Passes that put what happens under no_grad, and under autocast, into graphs of their own. Of one
+# within the other they lose a mode, so the graph is taken as it is before them.
+_PASSES = ("replace_set_grad_with_hop_pass", "replace_autocast_with_hop_pass")
+
+
+@contextlib.contextmanager
+def exporting() -> Iterator[None]:
+    """Keep gradient and autocast modes as they were traced, and follow checkpointed functions."""
+    with contextlib.ExitStack() as stack:
+        for name in _PASSES:
+            with contextlib.suppress(ImportError, AttributeError):
+                module = importlib.import_module(f"torch._export.passes.{name}")
+                stack.enter_context(_replaced(module, name, _as_it_is))
+        # A checkpointed function runs under no_grad first, and once more for its gradients.
+        function = checkpoint.CheckpointFunction
+        stack.enter_context(_replaced(function, "apply", staticmethod(_called)))
+        stack.enter_context(silent())
+        yield
+
+
+def _as_it_is(module: Any, signature: Any) -> tuple[Any, Any]:
+    return module, signature
+
+
+def _called(function: Callable[..., Any], _: bool, *args: Any) -> Any:
+    return function(*args)
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    own = name in vars(owner)
+    original = vars(owner).get(name, None) if own else None
+    if not own:
+        getattr(owner, name)  # raises where this torch has no such thing
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(owner, name, original)
+        else:
+            delattr(owner, name)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Keep back torch's log, and print, of what it could not trace: the error says it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
