@@ -35,7 +35,9 @@ def activity(built: graphs.Built, **settings: Any) -> measurement_pb2.UnitActivi
 
 @pytest.mark.parametrize("samples", [0, 64])
 def test_units_that_never_fire_are_dead(samples: int) -> None:
-    found = activity(with_biases("aten.relu.default", [1, -100, 1, 1, 1, 1, 1, 1, 1, -100]), samples=samples)
+    found = activity(
+        with_biases("aten.relu.default", [1, -100, 1, 1, 1, 1, 1, 1, 1, -100]), samples=samples
+    )
     assert (found.can_be_dead, found.can_saturate) == (True, False)
     assert (found.dead, bits(found.dead_units, 10)) == (2, [1, 9])
     assert (found.dimension, found.units, found.saturated) == (1, 10, 0)
@@ -69,14 +71,16 @@ def test_each_operator_has_its_own_flat_region(
     assert found.saturated == len(saturated)
 
 
-@pytest.mark.parametrize("operator", ["aten.gelu.default", "aten.leaky_relu.default", "aten.abs.default"])
+@pytest.mark.parametrize(
+    "operator", ["aten.gelu.default", "aten.leaky_relu.default", "aten.abs.default"]
+)
 def test_operators_that_are_never_off_are_not_judged(operator: str) -> None:
     built = with_biases(operator, [-40.0, 40.0])
     assert not probe(built, steps=1).result.unit_activities
 
 
 @pytest.mark.parametrize(("bias", "flat"), [(4.9, False), (5.1, True), (-4.9, False), (-5.1, True)])
-def test_sigmoid_is_flat_where_its_input_is_beyond_five(bias: float, flat: bool) -> None:  # noqa: FBT001
+def test_sigmoid_is_flat_where_its_input_is_beyond_five(bias: float, flat: bool) -> None:
     found = activity(with_biases("aten.sigmoid.default", [bias]), samples=8)
     assert found.saturated == flat
 

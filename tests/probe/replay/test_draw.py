@@ -20,7 +20,9 @@ def test_the_same_place_draws_the_same_and_every_other_something_else() -> None:
     values = draw(declared, seed=1, step=2, index=3)
     assert torch.equal(values, draw(declared, seed=1, step=2, index=3))
     for other in ({"seed": 2}, {"step": 3}, {"index": 4}):
-        assert not torch.equal(values, draw(declared, **{"seed": 1, "step": 2, "index": 3, **other}))
+        assert not torch.equal(
+            values, draw(declared, **{"seed": 1, "step": 2, "index": 3, **other})
+        )
 
 
 def test_drawing_leaves_the_random_stream_of_torch_alone() -> None:
@@ -78,7 +80,9 @@ def test_binary_elements_are_high_as_often_as_asked() -> None:
 def test_a_simplex_adds_up_to_one_along_its_dimension() -> None:
     values = draw(tensor(simplex={"dimension": 1}), seed=0, step=0, index=0)
     assert torch.allclose(values.sum(1), torch.ones(400))
-    logarithms = draw(tensor(simplex={"dimension": 1, "logarithmic": True}), seed=0, step=0, index=0)
+    logarithms = draw(
+        tensor(simplex={"dimension": 1, "logarithmic": True}), seed=0, step=0, index=0
+    )
     assert torch.allclose(logarithms.exp().sum(1), torch.ones(400))
 
 

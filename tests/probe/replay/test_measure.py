@@ -11,7 +11,7 @@ from nnlint.probe_service.replay.optimise import Trainer
 from nnlint.probe_service.replay.reducing import Batched, Slots, at_once, careful
 from nnlint.protos.v1 import graph_pb2, probe_service_pb2
 from tests.probe import graphs
-from tests.probe.replay.running import CPU, load, planned, probe, step
+from tests.probe.replay.running import CPU, load, planned, probe
 
 SGD = probe_service_pb2.Optimizer(
     learning_rate=0.1, sgd=probe_service_pb2.Optimizer.Sgd(momentum=0.9)

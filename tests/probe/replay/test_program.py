@@ -177,7 +177,9 @@ def test_autocast_equals_eager_also_where_it_is_switched_off_within() -> None:
     off = b.region(autocasts=[autocast(1, enabled=False)])
     w, x = b.parameter(4, 4), b.input(8, 4)
     y = b.call("aten.linear.default", x, w, shape=(8, 4))
-    y = b.call("aten.to.dtype", y, graph_pb2.Argument(dtype=graphs.FLOAT32), shape=(8, 4), region=off)
+    y = b.call(
+        "aten.to.dtype", y, graph_pb2.Argument(dtype=graphs.FLOAT32), shape=(8, 4), region=off
+    )
     y = b.call("aten.linear.default", y, w, shape=(8, 4), region=off)
     y = b.call("aten.linear.default", y, w, shape=(8, 4))
     y = b.call("aten.to.dtype", y, graph_pb2.Argument(dtype=graphs.FLOAT32), shape=(8, 4))
@@ -249,9 +251,7 @@ def test_results_of_every_kind_are_referred_to() -> None:
     )
     right = graph_pb2.Reference(node=0, output=1)
     top = b.call("aten.cat.default", [right, left], 1, shape=(4, 6))
-    values = b.call(
-        "aten.max.dim", top, 1, outputs=[(graphs.FLOAT32, (4,)), (graphs.INT64, (4,))]
-    )
+    values = b.call("aten.max.dim", top, 1, outputs=[(graphs.FLOAT32, (4,)), (graphs.INT64, (4,))])
     program = load(b.build(b.call("aten.sum.default", values, shape=())))
     loss = step(program)
     x_value = program.inputs(0)[0]
@@ -321,5 +321,7 @@ def test_new_tensors_are_made_on_the_device_of_the_probe() -> None:
     b = graphs.Builder()
     zeros = b.call("aten.zeros.default", [2, 3], shape=(2, 3))
     graph = b.build(b.call("aten.sum.default", zeros, shape=())).graph
-    call = decode(graph, device=torch.device("meta"), types={torch.float32: torch.bfloat16}).calls[0]
+    call = decode(graph, device=torch.device("meta"), types={torch.float32: torch.bfloat16}).calls[
+        0
+    ]
     assert call.keywords == {"device": torch.device("meta"), "dtype": torch.bfloat16}

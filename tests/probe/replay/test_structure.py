@@ -99,7 +99,10 @@ CASES: dict[str, tuple[Callable[[graph_pb2.Graph], Any], str]] = {
         "graph.nodes[0].arguments[0]",
     ),
     "a reference to nothing": (
-        lambda g: g.nodes[0].arguments[0].reference.Clear() or g.nodes[0].arguments[0].reference.SetInParent(),
+        lambda g: (
+            g.nodes[0].arguments[0].reference.Clear()
+            or g.nodes[0].arguments[0].reference.SetInParent()
+        ),
         "graph.nodes[0].arguments[0]",
     ),
     "a result that is not there": (
@@ -158,7 +161,10 @@ CASES: dict[str, tuple[Callable[[graph_pb2.Graph], Any], str]] = {
         lambda g: setattr(g.tensors[len(g.tensors) - 1], "requires_grad", True),
         "graph.tensors[7].requires_grad",
     ),
-    "batches of a draw": (lambda g: setattr(g.tensors[0], "batches", 2), "graph.tensors[0].batches"),
+    "batches of a draw": (
+        lambda g: setattr(g.tensors[0], "batches", 2),
+        "graph.tensors[0].batches",
+    ),
     "batches of a parameter": (
         lambda g: setattr(g.tensors[1], "batches", 2),
         "graph.tensors[1].batches",
@@ -203,7 +209,9 @@ CASES: dict[str, tuple[Callable[[graph_pb2.Graph], Any], str]] = {
     "autocast of one device twice": (autocast_twice, "graph.regions[0].autocasts[1].device"),
     "a loss of many numbers": (lambda g: setattr(g.loss, "node", 0), "graph.loss"),
     "a loss of integers": (
-        lambda g: setattr(g.nodes[len(g.nodes) - 1].outputs[0], "dtype", graph_pb2.SCALAR_TYPE_INT64),
+        lambda g: setattr(
+            g.nodes[len(g.nodes) - 1].outputs[0], "dtype", graph_pb2.SCALAR_TYPE_INT64
+        ),
         "graph.loss",
     ),
     "no loss": (lambda g: g.ClearField("loss"), "graph.loss"),
@@ -296,7 +304,7 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
 
 
 def test_thousands_of_damaged_graphs_are_judged_and_none_crashes() -> None:
-    chance = random.Random(0)
+    chance = random.Random(0)  # noqa: S311 - repeatable
     limits = graphs.limits()
     refused = parsed = 0
     for _ in range(10_000):
@@ -340,7 +348,9 @@ def random_message(message: Any, chance: random.Random, depth: int = 0) -> Any:
                 child.SetInParent()
                 random_message(child, chance, depth + 1)
             continue
-        kind = {1: "double", 3: "int64", 4: "uint64", 8: "bool", 9: "str", 12: "bytes"}.get(field.type)
+        kind = {1: "double", 3: "int64", 4: "uint64", 8: "bool", 9: "str", 12: "bytes"}.get(
+            field.type
+        )
         kind = kind or {13: "uint32", 14: "int", 18: "int64", 5: "int"}[field.type]
         values = EXTREMES[kind]
         if field.is_repeated if hasattr(field, "is_repeated") else field.label == 3:
@@ -351,7 +361,7 @@ def random_message(message: Any, chance: random.Random, depth: int = 0) -> Any:
 
 
 def test_thousands_of_random_messages_are_judged_and_none_crashes() -> None:
-    chance = random.Random(1)
+    chance = random.Random(1)  # noqa: S311 - repeatable
     limits = graphs.limits()
     for _ in range(3_000):
         graph = random_message(graph_pb2.Graph(), chance)
