@@ -120,3 +120,16 @@ def test_a_file_is_linted_in_a_process_of_its_own(tmp_path) -> None:
     assert "NNLINT_TEST_MARK" not in os.environ
     with pytest.raises(nnlint.UsageError):
         nnlint.lint_file(tmp_path / "missing.py")
+
+
+def test_rules_about_probes_are_no_checks_of_a_lint(tmp_path) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.fc = nn.Linear(8, 3)  # nnlint: ignore[no-gradient] -- settled\n\n"
+        "    def forward(self, x):\n        return self.fc(x)\n"
+    )
+    for report in (nnlint.lint(Good(), select=["ALL"]), nnlint.lint_file(path, select=["ALL"])):
+        assert report.checks
+        assert not [check for check in report.checks if check.code.startswith("NNL8")]
+        assert "NNL005" not in {finding.code for finding in report.findings}

@@ -200,3 +200,17 @@ def test_no_text_is_too_strange(text: str, line: int) -> None:
     once = run(text, finding(line))
     assert [each.code for each in (*once.findings, *once.suppressed)].count(CODE) == 1
     assert apply(once, {"m.py": text}, RAN) == once
+
+
+@pytest.mark.parametrize("checks", [(), (Check("import-failed", CODE, "Net", Outcome.PASSED),)])
+def test_a_lint_does_not_call_the_suppression_of_a_probe_rule_unused(
+    checks: tuple[Check, ...],
+) -> None:
+    text = "x = 1  # nnlint: ignore[non-finite]\ny = 2  # nnlint: ignore[NNL801]\n"
+    assert run(text, checks=checks, ran=RAN | {"NNL801"}).findings == ()
+
+
+def test_a_probe_does() -> None:
+    checks = (Check("non-finite", "NNL801", "Net", Outcome.PASSED),)
+    report = run("x = 1  # nnlint: ignore[non-finite]\n", checks=checks, ran=RAN | {"NNL801"})
+    assert lines(report.findings) == [(1, "NNL005")]

@@ -22,6 +22,8 @@ Verdict = Literal["confirmed", "refuted", "not-seen"]
 
 # Rules whose place is one operation: a module has many.
 _BY_LINE = frozenset({"non-finite"})
+# Certain without a run: a probe can show what comes of it, and says nothing by its silence.
+_CERTAIN = frozenset({"constant-init", "relu-on-logits", "discarded-result"})
 _PLACES = frozenset({"built", "call"})
 
 
@@ -58,7 +60,7 @@ def join(
             joined.append(_confirmed(finding, first))
             for index in matching:
                 found[index] = _referring(found[index], finding)
-        elif outcomes[by] is Outcome.NOT_CHECKED:
+        elif outcomes[by] is Outcome.NOT_CHECKED or finding.rule in _CERTAIN:
             joined.append(finding)
         elif (text := _refutation(finding, measured)) is not None:
             joined.append(_marked(finding, "refuted", by, text, Severity.NOTE))

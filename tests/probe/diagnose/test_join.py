@@ -117,8 +117,9 @@ def test_gradients_of_some_layers_do_not_refute_a_cut_of_others() -> None:
         finding("dead-relu-bias", 200, "fc0", location=Location("other.py", 3)),
         finding("dropout-rate", 200, "fc0"),
         finding("batch-mixing", 200, "fc0"),
+        finding("constant-init", 200, "fc0"),
     ],
-    ids=["another model", "another file", "a rule without a probe", "a probe that does not exist"],
+    ids=["another model", "another file", "no probe", "a probe to come", "certain without one"],
 )
 def test_what_the_probe_cannot_settle_stays_as_it_is(static: Finding) -> None:
     found, _ = joined(static, HEALTHY)

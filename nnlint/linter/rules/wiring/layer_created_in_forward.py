@@ -72,7 +72,6 @@ class LayerCreatedInForward(Rule):
     code = "NNL503"
     severity = Severity.ERROR
     category = Category.WIRING
-    probe = "parameters-unchanged"
 
     def check(self, graph: ModelGraph) -> Iterator[Finding]:
         """Report each module that the trace saw being built."""

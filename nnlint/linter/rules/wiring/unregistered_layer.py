@@ -91,7 +91,6 @@ class UnregisteredLayer(Rule):
     code = "NNL502"
     severity = Severity.ERROR
     category = Category.WIRING
-    probe = "parameters-unchanged"
 
     def check(self, graph: ModelGraph) -> Iterator[Finding]:
         """Report hidden modules by attribute, then those that only the trace shows."""
