@@ -53,10 +53,10 @@ def check(paths: Sequence[str], **options: Any) -> int:
     return deliver(report, destinations, config, options)
 
 
-def check_paths(paths: Sequence[str], stdin_filename: str) -> None:
+def check_paths(paths: Sequence[str], stdin_filename: str, *, command: str = "nnlint") -> None:
     """Raise UsageError for paths that are missing, before anything is started."""
     if not paths:
-        raise UsageError("no path is given", hint="nnlint model.py")
+        raise UsageError("no path is given", hint=f"{command} model.py")
     if stdin_filename and STDIN not in paths:
         raise UsageError("--stdin-filename goes with the path `-`")
     for path in paths:

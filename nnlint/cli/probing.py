@@ -41,7 +41,7 @@ def probe(paths: Sequence[str], **options: Any) -> int:
     """Run `nnlint probe` and return the exit code."""
     if STDIN in paths:
         raise UsageError("a probe takes files, not standard input")
-    check_paths(paths, "")
+    check_paths(paths, "", command="nnlint probe")
     options["stdin_filename"] = ""
     default_model = model_settings(options["arguments"], options["inputs"], options["loss"])
     destinations = parse_destinations(options["formats"])

@@ -79,7 +79,7 @@ def _connected(address: Address) -> socket.socket:
 
 
 def _start(address: Address) -> str:
-    where = f" on {address.host}" if address.host else ""
+    where = "" if address.local else f" on {address.host}"
     return f"start one{where} with `nnlint serve`"
 
 
