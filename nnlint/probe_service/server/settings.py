@@ -173,9 +173,10 @@ def check(settings: Settings) -> Listen:
     """
     listen = parse_listen(settings.listen)
     for token in settings.tokens:
-        if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable()):
+        word = token.isascii() and token.isprintable() and " " not in token
+        if len(token) < SHORTEST_TOKEN or not word:
             raise UsageError(
-                f"a token has at least {SHORTEST_TOKEN} printable ASCII characters",
+                f"a token is one word of at least {SHORTEST_TOKEN} ASCII characters",
                 hint="`openssl rand -hex 32` makes a good one.",
             )
     if settings.tls is not None:
