@@ -78,17 +78,18 @@ def choose(settings: ProbeSettings, options: Mapping[str, Any]) -> ProbeSettings
 
 def options_of(choice: ProbeSettings) -> ProbeOptions:
     """Return how a probe is run, with the defaults of the probe service."""
+    from nnlint.probe_service.client.request import check_options
     from nnlint.probe_service.options import ProbeOptions
 
-    if choice.momentum and choice.optimizer == "adamw":
-        raise UsageError("--momentum is of sgd, not of adamw")
     names = {field.name for field in dataclasses.fields(ProbeOptions)}
     values = {
         _RENAMED.get(field.name, field.name): getattr(choice, field.name)
         for field in dataclasses.fields(choice)
     }
     given = {name: value for name, value in values.items() if name in names and value is not None}
-    return ProbeOptions(**given)
+    options = ProbeOptions(**given)
+    check_options(options)
+    return options
 
 
 def address_of(choice: ProbeSettings) -> Address | None:

@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from nnlint.errors import UsageError
 from nnlint.linter.findings import Report
 from nnlint.linter.live import lint
 from nnlint.linter.rules.base import rule_by_key
@@ -20,6 +19,7 @@ from nnlint.probe_service.capture.live import capture_live
 from nnlint.probe_service.client.address import parse_address
 from nnlint.probe_service.client.embedded import Embedded
 from nnlint.probe_service.client.report import judge, with_probe
+from nnlint.probe_service.client.request import check_options
 from nnlint.probe_service.client.session import Session
 from nnlint.probe_service.options import SAMPLES, STEPS, ProbeOptions
 
@@ -96,20 +96,21 @@ def probe(
     """
     rules = resolve(select, ignore)
     options = ProbeOptions(
-        steps=_at_least(1, steps=steps),
-        samples=_at_least(0, samples=samples),
-        batch_size=None if batch_size is None else _at_least(1, batch_size=batch_size),
+        steps=steps,
+        samples=samples,
+        batch_size=batch_size,
         device=device,
         precision=precision,
         optimizer=optimizer,
         learning_rate=learning_rate,
         momentum=momentum,
         weight_decay=weight_decay,
-        seed=_at_least(0, seed=seed),
+        seed=seed,
         seconds=seconds,
         fit_batch=fit_batch,
         deterministic=deterministic,
     )
+    check_options(options)
     address = None
     if server is not None:
         address = parse_address(
@@ -141,13 +142,6 @@ def probe(
     report = with_probe(report, judge(outcome, options, rules, server=server or ""))
     ran = frozenset(rule.code for rule in rules) - {rule_by_key()["unused-suppression"].code}
     return apply(report, report.sources, ran)
-
-
-def _at_least(least: int, **named: int) -> int:
-    (name, value), *_ = named.items()
-    if value < least:
-        raise UsageError(f"{name} is at least {least}, not {value}")
-    return value
 
 
 def _inputs(model: torch.nn.Module, batch: Any) -> Any:

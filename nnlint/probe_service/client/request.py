@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 
-from nnlint.errors import IncompatibleError, RefusedError
+from nnlint.errors import IncompatibleError, RefusedError, UsageError
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.client.address import Address
 from nnlint.probe_service.client.upload import digest_of
@@ -27,6 +28,33 @@ _PRECISIONS = {
 }
 # What the optimisers themselves take.
 _LEARNING_RATES = {"sgd": 0.01, "adamw": 0.001}
+
+
+def check_options(options: ProbeOptions) -> None:
+    """Check what no service would take.
+
+    Raises:
+        UsageError: A value is out of its range.
+    """
+    least = {
+        "steps": 1,
+        "samples": 0,
+        "batch_size": 1,
+        "seed": 0,
+        "learning_rate": 0,
+        "momentum": 0,
+        "weight_decay": 0,
+        "seconds": 0,
+    }
+    for name, lowest in least.items():
+        value = getattr(options, name)
+        if value is not None and not lowest <= value < math.inf:
+            words = name.replace("_", " ")
+            raise UsageError(f"{words} is a number of at least {lowest}, not {value}")
+    if options.seed >= 1 << 63:
+        raise UsageError(f"seed is below 2**63, not {options.seed}")
+    if options.momentum and options.optimizer == "adamw":
+        raise UsageError("momentum is of sgd, not of adamw")
 
 
 def new_id() -> bytes:
