@@ -161,7 +161,8 @@ def places(parameters: Iterable[MeasuredParameter], limit: int = 5) -> list[Rela
         site = parameter.site
         place = site.built or site.location or site.call
         if place is not None and len(found) < limit:
-            found[Related(place, f"{owner(parameter) or parameter.name} stands here")] = None
+            verb = "is built" if site.built is not None else "stands"
+            found[Related(place, f"`{owner(parameter) or parameter.name}` {verb} here")] = None
     return list(found)
 
 

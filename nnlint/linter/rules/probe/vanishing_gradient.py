@@ -12,7 +12,6 @@ from nnlint.linter.measured import Measured
 from nnlint.linter.rules.base import NotChecked, ProbeRule
 from nnlint.linter.rules.probe.reading import (
     FIRST_JUDGED,
-    listing,
     places,
     sound_steps,
     times,
@@ -157,7 +156,6 @@ class VanishingGradient(ProbeRule):
                     layer.name: layer.weight_gradient(FIRST_JUDGED)
                     for layer in (*layers[:32], last)
                 },
-                "named": listing(layer.name for layer in layers),
             },
             modules=[layer.name for layer in layers],
         )
