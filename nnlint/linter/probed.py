@@ -131,7 +131,7 @@ def _layer(
     results = [value for node in nodes if (value := last(node.activation_rms)) is not None]
     return Layer(
         path=path,
-        operator=_short(nodes[0].operator) if nodes else "",
+        operator=next((_short(node.operator) for node in nodes if node.parameters), ""),
         shape=parameters[0].shape,
         elements=sum(parameter.elements for parameter in parameters),
         activation_rms=results[-1] if results else None,
@@ -186,7 +186,7 @@ def _share(found: Sequence[tuple[tuple[int, ...] | None, int]]) -> float | None:
 def _nodes(
     measured: Measured, path: str, parameters: Sequence[MeasuredParameter]
 ) -> list[MeasuredNode]:
-    """Return the operations of a layer, those that take its parameters at first."""
+    """Return the operations of a layer: those that take its parameters, and others in it."""
     own = {index for parameter in parameters for index in parameter.nodes}
     return [
         node

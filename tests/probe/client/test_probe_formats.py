@@ -109,6 +109,16 @@ def test_a_layer_that_is_not_run_and_a_measurement_without_steps_have_a_row() ->
     assert "(model)" in text
 
 
+def test_the_kind_of_a_layer_is_the_operation_that_takes_its_parameters() -> None:
+    nodes = (
+        made.node(0, "add_", made.site("norm", 9)),
+        made.node(1, "batch_norm", made.site("norm", 9), parameters=(0,)),
+    )
+    parameters = (made.parameter("norm.weight", (8,), 0.1, 1),)
+    (layer,) = layers(made.measured(nodes=nodes, parameters=parameters, units=()))
+    assert layer.operator == "batch_norm"
+
+
 def test_of_many_layers_the_first_and_last_are_shown() -> None:
     nodes = tuple(
         made.node(i, "linear", made.site(f"layer{i}", 9), parameters=(i,)) for i in range(100)
