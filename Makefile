@@ -16,9 +16,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
 	touch $@
 
-# Lint the examples. They have defects on purpose, so findings do not fail the target.
+# Lint the examples, then probe one of them on an embedded server. They have defects on purpose, so
+# findings do not fail the target.
 demo: $(READY)
 	$(BIN)/nnlint --exit-zero examples
+	$(BIN)/nnlint probe --exit-zero examples/biases_kill_relus.py
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

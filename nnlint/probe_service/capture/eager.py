@@ -19,7 +19,7 @@ from nnlint.linter.findings import Location
 from nnlint.linter.load import failures
 from nnlint.linter.trace.positions import UserCode
 from nnlint.probe_service.capture.feed import Call, Feed
-from nnlint.probe_service.capture.loss import Plan, settle
+from nnlint.probe_service.capture.loss import ForwardLoss, Plan, Term, settle
 from nnlint.probe_service.capture.wrapper import TrainingStep, copied
 from nnlint.probe_service.draw import stream
 
@@ -50,6 +50,7 @@ class Eager:
         gradients: By name of the parameter, None where none flowed.
         functions: Custom autograd functions that were called.
         checkpointed: Whether activations were checkpointed.
+        hooked: Names of modules with backward hooks.
     """
 
     plan: Plan
@@ -58,6 +59,7 @@ class Eager:
     gradients: dict[str, torch.Tensor | None]
     functions: tuple[Applied, ...]
     checkpointed: bool
+    hooked: tuple[str, ...] = ()
 
 
 class ForwardFailedError(Exception):
@@ -120,7 +122,15 @@ def run(
         del output
         _backward(loss, code)
     gradients = {name: parameter.grad for name, parameter in copy.named_parameters()}
-    return Eager(plan, labels, loss.detach(), gradients, tuple(seen.functions), seen.checkpointed)
+    return Eager(
+        plan,
+        labels,
+        loss.detach(),
+        gradients,
+        tuple(seen.functions),
+        seen.checkpointed,
+        tuple(name for name, module in copy.named_modules() if _hooked(module)),
+    )
 
 
 @contextlib.contextmanager
@@ -141,7 +151,7 @@ def _labels(plan: Plan, output: Any, given: Sequence[Feed]) -> tuple[tuple[Feed,
     """Return the labels for each term: the user's, each term taking its number of them."""
     if not given:
         return tuple(term.targets(output) for term in plan.terms)
-    counts = [len(term.targets(output)) if term.kind else len(given) for term in plan.terms]
+    counts = [_count(term, output, len(given)) for term in plan.terms]
     if sum(counts) <= len(given):
         rest = list(given)
         groups = []
@@ -150,6 +160,13 @@ def _labels(plan: Plan, output: Any, given: Sequence[Feed]) -> tuple[tuple[Feed,
             rest = rest[count:]
         return tuple(groups)
     return tuple(tuple(given[:count]) for count in counts)
+
+
+def _count(term: Term | ForwardLoss, output: Any, given: int) -> int:
+    """Return how many labels a loss takes: all of them where that is not known."""
+    if isinstance(term, ForwardLoss):
+        return 0
+    return len(term.targets(output)) if term.kind else given
 
 
 def _loss(
@@ -185,6 +202,10 @@ def _backward(loss: torch.Tensor, code: UserCode) -> None:
             f"backward raises {failures.describe(error)}",
             location=code.raised(error.__traceback__)[0],
         ) from error
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._backward_hooks or module._backward_pre_hooks)  # noqa: SLF001 - no public way to them
 
 
 class _Seen:

@@ -136,7 +136,8 @@ def _program(
     except Exception as error:
         location, _ = places.code.raised(error.__traceback__)
         raise CaptureError(
-            f"forward cannot be captured: {_obstacle(error)}", location=location
+            f"forward cannot be captured: {_obstacle(error)}",
+            location=location or places.fallback,
         ) from error
 
 
@@ -147,6 +148,8 @@ def _obstacle(error: Exception) -> str:
         return "it decides, loops or computes a size on a value that is only known when it runs"
     if "Constraints violated" in text or "Guard" in text:
         return "it depends on the sizes of its inputs in a way that cannot be kept"
+    if ".numpy()" in text:
+        return "it hands values to NumPy, where they are computed outside of PyTorch"
     return failures.describe(error)
 
 

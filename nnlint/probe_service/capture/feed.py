@@ -86,14 +86,16 @@ def make_call(args: Sequence[Any], kwargs: Mapping[str, Any], batch_size: int) -
     return Call(feeds, tuple(... if isinstance(x, Feed) else x for x in leaves), spec, batch_size)
 
 
-def by_name(model: torch.nn.Module, feeds: Sequence[Feed], batch_size: int) -> Call:
-    """Make a call that passes each feed under its name, positionally as far as that goes."""
-    named = {feed.name: feed for feed in feeds}
-    args: list[Feed] = []
+def by_name(model: torch.nn.Module, values: Mapping[str, Any], batch_size: int) -> Call:
+    """Make a call that passes each value under its name, positionally as far as that goes."""
+    named = dict(values)
+    args: list[Any] = []
     for name, parameter in inspect.signature(model.forward).parameters.items():
-        if name not in named or parameter.kind == parameter.KEYWORD_ONLY:
-            break
-        if parameter.kind == parameter.VAR_POSITIONAL:
+        if name not in named or parameter.kind in {
+            parameter.KEYWORD_ONLY,
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        }:
             break
         args.append(named.pop(name))
     return make_call(args, named, batch_size)

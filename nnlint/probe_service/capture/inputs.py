@@ -5,11 +5,15 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from nnlint.linter.graph import ModelGraph, Node
+from nnlint.linter.operators.moving import GETITEM
 from nnlint.linter.operators.shapes import Tensor
 from nnlint.linter.settings import ModelSettings
 from nnlint.linter.trace import inputs as guess
@@ -41,21 +45,42 @@ def calls(
     size = batch_size or BATCH_SIZE
     real = _real(model)
     seen: set[object] = set()
-    for chosen, dtypes in _choices(model, graph, settings, passed):
-        for scaled in (_with_batch(chosen, size), dict(chosen)):
+    for choice in _choices(model, graph, settings, passed):
+        flat, spec = pytree.tree_flatten(choice.values)
+        batch = guess.batch_of({str(place): tensor for place, tensor in enumerate(flat)})
+        for samples in (size, batch):
+            scaled = [_with_batch(tensor, batch, samples) for tensor in flat]
             feeds = [
-                drawn(name, tensor.shape or (size,), dtypes.get(name) or _dtype(tensor, real))
-                for name, tensor in scaled.items()
+                drawn(
+                    name,
+                    tensor.shape or (samples,),
+                    choice.dtypes.get(name) or _dtype(tensor, real),
+                )
+                for name, tensor in zip(_names(choice.values), scaled, strict=True)
             ]
             key = tuple((feed.name, feed.shape, feed.dtype) for feed in feeds)
             if key not in seen:
                 seen.add(key)
-                yield by_name(model, feeds, guess.batch_of(scaled) if scaled else size)
+                values = pytree.tree_unflatten(feeds, spec)
+                yield by_name(model, values, samples if feeds else size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Shapes of inputs.
+
+    Attributes:
+        values: By parameter name of forward; a list or mapping of shapes where it takes one.
+        dtypes: Element types that the user names.
+    """
+
+    values: dict[str, Any]
+    dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
 
 
 def _choices(
     model: nn.Module, graph: ModelGraph | None, settings: ModelSettings, passed: frozenset[str]
-) -> Iterator[tuple[Mapping[str, Tensor], Mapping[str, torch.dtype]]]:
+) -> Iterator[_Choice]:
     names = _needed(model, passed)
     if settings.inputs is not None:
         yield _given(names, settings)
@@ -63,16 +88,16 @@ def _choices(
     if graph is not None:
         nodes = [node for node in graph.nodes if node.kind == "input" and node.name in names]
         known = {node.name: _shape(node) for node in nodes}
-        if nodes and all(shape is not None for shape in known.values()):
-            yield {name: shape for name, shape in known.items() if shape is not None}, {}
-        else:
-            yield from _tried(nodes)
+        keyed = any(_is_mapping(node) for node in nodes)
+        if nodes and not keyed and all(shape is not None for shape in known.values()):
+            yield _Choice(dict(known))
+        yield from _tried(nodes)
     if not names:
-        yield {}, {}
+        yield _Choice({})
         return
     options = guess.by_registration(model, len(names))
     for option in itertools.islice(options, MOST_TRIES):
-        yield dict(zip(names, option, strict=True)), {}
+        yield _Choice(dict(zip(names, option, strict=True)))
 
 
 def _needed(model: nn.Module, passed: frozenset[str]) -> list[str]:
@@ -85,9 +110,7 @@ def _needed(model: nn.Module, passed: frozenset[str]) -> list[str]:
     ]
 
 
-def _given(
-    names: Sequence[str], settings: ModelSettings
-) -> tuple[dict[str, Tensor], dict[str, torch.dtype]]:
+def _given(names: Sequence[str], settings: ModelSettings) -> _Choice:
     specs = settings.inputs or ()
     named = {spec.name: spec for spec in specs if spec.name}
     free = [name for name in names if name not in named]
@@ -101,7 +124,7 @@ def _given(
         if spec.dtype != "float32"
         and isinstance(found := getattr(torch, spec.dtype, None), torch.dtype)
     }
-    return shapes, dtypes
+    return _Choice(dict(shapes), dtypes)
 
 
 def _shape(node: Node) -> Tensor | None:
@@ -111,38 +134,68 @@ def _shape(node: Node) -> Tensor | None:
     return Tensor(tuple(node.info.shape), node.info.kind)
 
 
-def _tried(
-    nodes: Sequence[Node],
-) -> Iterator[tuple[Mapping[str, Tensor], Mapping[str, torch.dtype]]]:
-    """Yield shapes that the first layers behind the inputs take."""
-    options = [list(itertools.islice(guess.candidates(node), MOST_TRIES)) for node in nodes]
-    if not options or not any(options):
-        return
-    for option in options:
-        if not option:
-            option.append(Tensor((guess.BATCH,), "int"))
-    longest = min(max(map(len, options)), MOST_TRIES)
-    for index in range(longest):
-        yield (
-            {
-                node.name: option[min(index, len(option) - 1)]
-                for node, option in zip(nodes, options, strict=True)
-            },
-            {},
-        )
+def _tried(nodes: Sequence[Node]) -> Iterator[_Choice]:
+    """Yield shapes that the first layers behind the inputs take.
+
+    An input of which only elements are taken may be a mapping, a tuple, or one tensor.
+    """
+    for apart in (True, False):
+        parts: dict[str, dict[Any, Node]] = {
+            node.name: _parts(node) if apart else {} for node in nodes
+        }
+        if apart and not any(parts.values()):
+            continue
+        leaves = {node.name: list(parts[node.name].values()) or [node] for node in nodes}
+        options = {
+            leaf: list(itertools.islice(guess.candidates(leaf), MOST_TRIES))
+            or [Tensor((guess.BATCH,), "int")]
+            for group in leaves.values()
+            for leaf in group
+        }
+        for index in range(max(map(len, options.values()), default=0)):
+            chosen = {leaf: each[min(index, len(each) - 1)] for leaf, each in options.items()}
+            yield _Choice({node.name: _whole(node, parts[node.name], chosen) for node in nodes})
 
 
-def _with_batch(inputs: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
-    """Return the inputs with another batch: the first dimension of that size in each."""
-    batch = guess.batch_of(inputs)
-    scaled = {}
-    for name, tensor in inputs.items():
-        shape = tensor.shape
-        if shape is not None and batch in shape:
-            place = shape.index(batch)
-            shape = (*shape[:place], size, *shape[place + 1 :])
-        scaled[name] = Tensor(shape, tensor.kind)
-    return scaled
+def _parts(node: Node) -> dict[Any, Node]:
+    """Return the elements that are taken of an input by key, {} where it is used as a whole."""
+    found: dict[Any, Node] = {}
+    for user in node.users:
+        key = user.args.get("index")
+        if user.op is not GETITEM or not isinstance(key, (str, int)):
+            return {}
+        found.setdefault(key, user)
+    keys = list(found)
+    if all(isinstance(key, str) for key in keys) or sorted(keys) == list(range(len(keys))):
+        return found
+    return {}
+
+
+def _is_mapping(node: Node) -> bool:
+    return any(isinstance(key, str) for key in _parts(node))
+
+
+def _whole(node: Node, parts: Mapping[Any, Node], chosen: Mapping[Node, Tensor]) -> Any:
+    if not parts:
+        return chosen[node]
+    if all(isinstance(key, str) for key in parts):
+        return {key: chosen[leaf] for key, leaf in parts.items()}
+    return [chosen[parts[key]] for key in sorted(parts)]
+
+
+def _names(values: Mapping[str, Any]) -> list[str]:
+    """Return a name for each leaf, in the order of the leaves."""
+    paths, _ = pytree.tree_flatten_with_path(dict(values))
+    return [pytree.keystr(path[:1])[2:-2] + pytree.keystr(path[1:]) for path, _ in paths]
+
+
+def _with_batch(tensor: Tensor, batch: int, size: int) -> Tensor:
+    """Return a shape with another batch: the first dimension of that size."""
+    shape = tensor.shape
+    if shape is None or batch not in shape:
+        return tensor
+    place = shape.index(batch)
+    return Tensor((*shape[:place], size, *shape[place + 1 :]), tensor.kind)
 
 
 def _dtype(tensor: Tensor, real: torch.dtype) -> torch.dtype:

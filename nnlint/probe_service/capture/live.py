@@ -11,6 +11,7 @@ import torch
 
 from nnlint.errors import UsageError
 from nnlint.linter import engine, live
+from nnlint.linter.load import devices
 from nnlint.linter.settings import ModelSettings
 from nnlint.linter.trace.capture import ForwardError, NotTraceableError
 from nnlint.linter.trace.positions import UserCode
@@ -18,6 +19,7 @@ from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.capture.data import from_loader
 from nnlint.probe_service.capture.exporting import silent
 from nnlint.probe_service.capture.session import Batch, Subject, capture
+from nnlint.probe_service.capture.wrapper import copied
 from nnlint.probe_service.options import ProbeOptions
 
 
@@ -51,9 +53,13 @@ def capture_live(
     code = UserCode(path, text, "")
     built_at = live.sites(model)
     settings = ModelSettings()
-    with live.undisturbed(model):
+    with live.undisturbed(model), contextlib.ExitStack() as stack:
         if not model.training:
             model.train()
+        origin = model
+        if _device(model) != "cpu":
+            model = copied(model).to("cpu")
+            stack.enter_context(devices.on_cpu())
         given = None if batch is None else _batch(batch, model, options, code)
         graph = None
         if given is None:
@@ -67,8 +73,23 @@ def capture_live(
                     code=code,
                     built_at=built_at,
                 )
-        subject = Subject(model, target, code, built_at, settings, graph, loss, given)
+        subject = Subject(model, target, code, built_at, settings, graph, loss, given, origin)
         return _kept(capture(subject, options))
+
+
+def _device(model: torch.nn.Module) -> str:
+    """Return the kind of device that the model is on; "cpu" only where all of it is.
+
+    Raises:
+        UsageError: A part is on the meta device, which holds no values.
+    """
+    kinds = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
+    if "meta" in kinds:
+        raise UsageError(
+            "the model is on the meta device, where parameters have no values",
+            hint="Move it with model.to_empty(device='cpu') and initialise it.",
+        )
+    return "cpu" if kinds <= {"cpu"} else min(kinds - {"cpu"})
 
 
 def _batch(batch: Any, model: torch.nn.Module, options: ProbeOptions, code: UserCode) -> Batch:

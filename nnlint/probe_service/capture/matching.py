@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from nnlint.errors import UsageError
-from nnlint.probe_service.capture.feed import Call, Feed, fed, make_call
+from nnlint.probe_service.capture.feed import Call, Feed, by_name, fed, make_call
 from nnlint.probe_service.capture.session import Batch
 from nnlint.probe_service.encode.scalars import scalar_of
 
@@ -177,19 +177,9 @@ def _made(
 
 
 def _call(model: nn.Module, inputs: Any, size: int) -> Call:
-    if not isinstance(inputs, Mapping):
-        return make_call(list(inputs), {}, size)
-    args: list[Any] = []
-    named = dict(inputs)
-    for name, parameter in inspect.signature(model.forward).parameters.items():
-        if name not in named or parameter.kind in {
-            parameter.KEYWORD_ONLY,
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-        }:
-            break
-        args.append(named.pop(name))
-    return make_call(args, named, size)
+    if isinstance(inputs, Mapping):
+        return by_name(model, inputs, size)
+    return make_call(list(inputs), {}, size)
 
 
 def _leaf_names(inputs: Any, model: nn.Module) -> list[str]:

@@ -141,9 +141,11 @@ def _norm(gradient: torch.Tensor | None) -> float:
 
 def _because(eager: Eager) -> str:
     names = [each.name for each in eager.functions if not each.own]
-    if not names:
-        return ""
-    return f"; the backward of {names[0]}, a custom autograd function, is not part of a graph"
+    if names:
+        return f"; the backward of {names[0]}, a custom autograd function, is not part of a graph"
+    if eager.hooked:
+        return f"; the backward hook of {eager.hooked[0] or 'the model'} is not part of a graph"
+    return ""
 
 
 def _suspect(eager: Eager) -> Location | None:

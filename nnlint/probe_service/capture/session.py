@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.parameter import is_lazy
 
 from nnlint.errors import CaptureError
 from nnlint.linter.discover.targets import Target
@@ -15,7 +19,7 @@ from nnlint.linter.trace.convert import BuiltAt
 from nnlint.linter.trace.positions import UserCode
 from nnlint.probe_service.capture import inputs, parity
 from nnlint.probe_service.capture.bundle import Capture
-from nnlint.probe_service.capture.eager import Eager, ForwardFailedError, run
+from nnlint.probe_service.capture.eager import Eager, ForwardFailedError, run, undisturbed
 from nnlint.probe_service.capture.export import Exported, export
 from nnlint.probe_service.capture.feed import Call, Feed
 from nnlint.probe_service.capture.loss import Plan, plan
@@ -27,6 +31,8 @@ from nnlint.probe_service.options import ProbeOptions
 
 if TYPE_CHECKING:
     from torch import nn
+
+_HINT = "Give the shape of the input, e.g. --input 16x3x224x224, or a batch with --data."
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class Subject:
         target: What discovery knows of it.
         code: Tells the user's frames.
         built_at: Tells where a layer was built.
+        origin: The module whose layers `built_at` knows, where `model` is a copy of it.
         settings: What the user says about it.
         graph: Its graph as the linter traced it.
         loss: A loss module, function or name; None for the one of `settings` or of the source.
@@ -64,6 +71,7 @@ class Subject:
     graph: ModelGraph | None = None
     loss: Any = None
     batch: Batch | None = None
+    origin: nn.Module | None = None
 
 
 def capture(subject: Subject, options: ProbeOptions) -> Capture:
@@ -77,6 +85,7 @@ def capture(subject: Subject, options: ProbeOptions) -> Capture:
         CaptureError: It cannot be captured, or the graph is not faithful.
         UsageError: The loss is none.
     """
+    subject = _ready(subject, options)
     call, eager = _first_step(subject, options)
     exported = _export(subject, options, call, eager)
     found = ranges(exported.step, call.feeds)
@@ -109,6 +118,28 @@ def capture(subject: Subject, options: ProbeOptions) -> Capture:
     )
 
 
+def _ready(subject: Subject, options: ProbeOptions) -> Subject:
+    """Return the subject with a model whose parameters all exist.
+
+    Lazy layers make theirs when they first run: that is done on a copy.
+    """
+    if not any(map(is_lazy, (*subject.model.parameters(), *subject.model.buffers()))):
+        return subject
+    for call, _ in _calls(subject, options):
+        model = copied(subject.model)
+        inputs = [feed.tensor(seed=options.seed, index=i) for i, feed in enumerate(call.feeds)]
+        args, kwargs = call.arguments(inputs)
+        with undisturbed(options.seed), contextlib.suppress(Exception), torch.no_grad():
+            model(*args, **kwargs)
+        if not any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+            return replace(subject, model=model, origin=subject.origin or subject.model)
+    raise CaptureError(
+        "its lazy layers have no sizes yet: no input was found that forward accepts",
+        location=subject.target.location,
+        hint=_HINT,
+    )
+
+
 def _first_step(subject: Subject, options: ProbeOptions) -> tuple[Call, Eager]:
     """Run the model on the first inputs that it accepts."""
     loss = subject.loss if subject.loss is not None else subject.settings.loss
@@ -123,15 +154,13 @@ def _first_step(subject: Subject, options: ProbeOptions) -> tuple[Call, Eager]:
         raise CaptureError(
             "no input was found that forward accepts",
             location=subject.target.location,
-            hint="Give the shape of the input, e.g. --input 16x3x224x224, or a batch with --data.",
+            hint=_HINT,
         )
     location, _ = subject.code.raised(first.__traceback__)
     raise CaptureError(
         f"forward raises {failures.describe(first)}",
         location=location or subject.target.location,
-        hint=""
-        if subject.batch is not None
-        else "Give the shape of the input, e.g. --input 16x3x224x224, or a batch with --data.",
+        hint="" if subject.batch is not None else _HINT,
     ) from first
 
 
@@ -167,7 +196,7 @@ def _export(subject: Subject, options: ProbeOptions, call: Call, eager: Eager) -
         step,
         code=subject.code,
         built_at=subject.built_at,
-        model=subject.model,
+        model=subject.origin or subject.model,
         fallback=subject.target.location,
     )
     return export(
