@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import Message
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 INTEGERS = [0, 1, 2, 3, 7, -1, 255, 1 << 16, (1 << 31) - 1, -(1 << 31), (1 << 63) - 1, -(1 << 63)]
 REALS = [0.0, 1.0, -1.0, 1e-308, 1e308, float("inf"), float("-inf"), float("nan"), 0.5, 300.0]

@@ -157,6 +157,7 @@ def serving(folder: Path, *, executor: str = FAKE, **settings: Any) -> Iterator[
             stdout=subprocess.PIPE,
             stderr=errors,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=folder,
         )
     server = None
     try:

@@ -69,7 +69,7 @@ def test_a_long_socket_path_is_refused_with_the_reason() -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0:7478", "[::]:7478", "192.0.2.1:7478"])
 def test_the_network_needs_tls_and_a_token(address: str, tls: Tls) -> None:
     encrypted = Tls(tls.certificate, tls.key)
-    with pytest.raises(UsageError, match="needs TLS .* and a token") as raised:
+    with pytest.raises(UsageError, match=r"needs TLS .* and a token") as raised:
         check(Settings(listen=address))
     assert "ssh -L" in raised.value.hint
     with pytest.raises(UsageError, match="needs TLS"):

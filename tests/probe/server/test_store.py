@@ -18,6 +18,7 @@ from nnlint.probe_service.server.store import (
     Lease,
     Store,
     StoreFullError,
+    Upload,
     charge,
 )
 
@@ -29,11 +30,18 @@ def key_of(content: bytes) -> Key:
 def put(store: Store, content: bytes, lease: Lease | None = None) -> Key:
     own = lease or Lease()
     upload = store.begin(key_of(content), own)
-    upload.write(content)
-    upload.commit()
+    try:
+        _write_all(upload, content)
+    finally:
+        upload.abort()
     if lease is None:
         store.release(own)
     return key_of(content)
+
+
+def _write_all(upload: Upload, content: bytes) -> None:
+    upload.write(content)
+    upload.commit()
 
 
 def contents(count: int, size: int = 100) -> list[bytes]:
@@ -68,8 +76,7 @@ def test_content_that_differs_from_the_digest_leaves_nothing(tmp_path: Path, sen
     with Store(tmp_path, limit=1 << 20) as store:
         upload = store.begin(key_of(b"right"), Lease())
         with pytest.raises(ContentError):
-            upload.write(sent)
-            upload.commit()
+            _write_all(upload, sent)
         upload.abort()
         upload.abort()
         assert not files(tmp_path)
@@ -216,19 +223,14 @@ def test_a_file_that_was_cut_short_is_replaced(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_file(
     tmp_path: Path, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*args: object, **options: object) -> None:
+    def full(*_args: object, **_options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with Store(tmp_path, limit=1 << 20) as store:
         with monkeypatch.context() as patch:
             patch.setattr(Path if operation == "replace" else os, operation, full)
             with pytest.raises(StoreFullError, match="disk"):
-                upload = store.begin(key_of(b"content"), Lease())
-                try:
-                    upload.write(b"content")
-                    upload.commit()
-                finally:
-                    upload.abort()
+                put(store, b"content")
         assert not files(tmp_path)
         assert store.reserved == store.used == 0
         put(store, b"content")
