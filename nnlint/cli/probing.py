@@ -20,7 +20,14 @@ from nnlint.cli.checking import (
 )
 from nnlint.cli.formats import parse_destinations
 from nnlint.cli.progress import Progress
-from nnlint.errors import CaptureError, NoModelError, ServiceError, UsageError
+from nnlint.errors import (
+    CaptureError,
+    NoModelError,
+    ServiceError,
+    UnauthenticatedError,
+    UnreachableError,
+    UsageError,
+)
 from nnlint.linter.findings import Location, Report
 from nnlint.linter.settings import LintSettings, ProbeSettings
 
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from nnlint.probe_service.capture.bundle import Capture, CaptureRefused
     from nnlint.probe_service.client.address import Address
     from nnlint.probe_service.client.embedded import Embedded
+    from nnlint.probe_service.client.report import Judged
     from nnlint.probe_service.client.session import Session
     from nnlint.probe_service.options import ProbeOptions
 
@@ -152,6 +160,8 @@ class _Run:
         self.pool = pool
         self.progress = progress
         self.rules = resolve(settings.select, settings.ignore)
+        # Why no further model has to be tried.
+        self.lost: ServiceError | None = None
 
     def do(self, paths: Sequence[str], server: Address | Embedded, watch: ProbeProgress) -> Report:
         """Probe every model below the paths."""
@@ -215,39 +225,45 @@ class _Run:
         watch: ProbeProgress,
     ) -> Report:
         """Run the captures of one file and join what both say."""
-        from nnlint.linter.selection import rules_for
         from nnlint.probe_service.capture.bundle import Capture
-        from nnlint.probe_service.client.report import Judged, judge, refused, unserved, with_probe
+        from nnlint.probe_service.client.report import refused, with_probe
 
         for model, capture in zip(report.models, captures, strict=True):
-            judged: Judged
-            if not isinstance(capture, Capture) or session is None:
-                assert not isinstance(capture, Capture)
-                judged = refused(capture, Location(model.path, model.line), self.options.seed)
-            else:
+            if isinstance(capture, Capture):
+                assert session is not None
                 watch.begin(capture.model)
-                file = path.removesuffix(f":{capture.model}")
-                try:
-                    outcome = session.probe(
-                        capture,
-                        self.options,
-                        lambda size, name=capture.model, file=file: self.recapture(
-                            file, name, size
-                        ),  # type: ignore[misc]
-                    )
-                except (ServiceError, CaptureError) as error:
-                    judged = unserved(capture, error, self.options.seed)
-                else:
-                    rules = rules_for(model.path, self.rules, self.settings)
-                    server = "" if session.embedded else str(session.service.address)
-                    judged = judge(outcome, self.options, rules, server=server)
+                judged = self.judged(path, capture, session)
+            else:
+                place = Location(model.path, model.line)
+                judged = refused(capture, place, self.options.seed)
             report = with_probe(report, judged)
         return report
 
-    def recapture(self, file: str, name: str, batch_size: int) -> Capture:
+    def judged(self, path: str, capture: Capture, session: Session) -> Judged:
+        """Run one capture and have the rules judge it."""
+        from nnlint.linter.selection import rules_for
+        from nnlint.probe_service.client.report import judge, unserved
+
+        def recapture(size: int) -> Capture:
+            return self.recapture(path, capture.model, size)
+
+        try:
+            if self.lost is not None:
+                raise self.lost
+            outcome = session.probe(capture, self.options, recapture)
+        except (ServiceError, CaptureError) as error:
+            if isinstance(error, UnreachableError | UnauthenticatedError):
+                self.lost = error
+            return unserved(capture, error, self.options.seed)
+        rules = rules_for(capture.location.path, self.rules, self.settings)
+        server = "" if session.embedded else str(session.service.address)
+        return judge(outcome, self.options, rules, server=server)
+
+    def recapture(self, path: str, name: str, batch_size: int) -> Capture:
         """Capture a model again with a smaller batch."""
         from nnlint.probe_service.capture.bundle import Capture
 
+        file = path.removesuffix(f":{name}")
         options = dataclasses.replace(self.options, batch_size=batch_size)
         _, captures = self.capture(f"{file}:{name}", options)
         first = captures[0]

@@ -6,13 +6,14 @@ from pathlib import PurePath
 
 from nnlint.cli.console import escape
 from nnlint.cli.formats import RenderOptions
-from nnlint.linter.findings import Finding, Report, Severity
+from nnlint.linter.findings import Finding, Location, Report, Severity
+from nnlint.linter.probed import Probed
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 
 
 class GithubFormat:
-    """One workflow command per finding, the worst first.
+    """One workflow command per finding, the worst first, then one per probe that is incomplete.
 
     GitHub shows ten errors and ten warnings of a step and drops the rest without a word, see
     https://github.com/actions/toolkit/issues/734.
@@ -23,7 +24,9 @@ class GithubFormat:
     def render(self, report: Report, options: RenderOptions) -> str:  # noqa: ARG002 - the protocol's signature
         """Return the commands."""
         findings = sorted(report.findings, key=lambda finding: -finding.severity.rank)
-        return "".join(_command(finding) + "\n" for finding in findings)
+        commands = [_command(finding) for finding in findings]
+        commands += [_incomplete(probed) for probed in report.probes if not probed.complete]
+        return "".join(f"{command}\n" for command in commands)
 
 
 def _command(finding: Finding) -> str:
@@ -42,6 +45,13 @@ def _command(finding: Finding) -> str:
     listed = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
     text = f"{finding.message}\n{finding.help}" if finding.help else finding.message
     return f"::{_COMMANDS[finding.severity]} {listed}::{_data(text)}"
+
+
+def _incomplete(probed: Probed) -> str:
+    place = probed.location or Location(probed.path, probed.line)
+    file, line = PurePath(place.path).as_posix(), str(max(place.line, 1))
+    properties = f"title=not probed,file={_property(file)},line={line}"
+    return f"::warning {properties}::{_data(f'{probed.model}: {probed.reason}')}"
 
 
 def _data(text: str) -> str:

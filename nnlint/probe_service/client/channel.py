@@ -186,7 +186,7 @@ class Service:
         error: ServiceError
         if reason := self._ended():
             raise ServiceError(f"the server that runs the probe is gone: {reason}")
-        if failure.code is grpc.StatusCode.UNAVAILABLE:
+        if failure.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
             error, lasting = failures.unavailable(failure, self.address)
             if lasting:
                 raise error

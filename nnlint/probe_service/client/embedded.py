@@ -46,6 +46,11 @@ class Embedded:
         """Start the server unless it has been."""
         if self._process is not None:
             return
+        if not hasattr(os, "fork"):
+            raise ServiceError(
+                "a server can be started on Linux and macOS alone",
+                hint="--server names one that runs elsewhere",
+            )
         self._folder = _folder()
         announced, announce = os.pipe()
         parent, self._parent = os.pipe()

@@ -232,7 +232,8 @@ class _Run:
                     grpc.StatusCode.UNAVAILABLE, "the stream ended before the result"
                 )
             match failure.code:
-                case grpc.StatusCode.UNAVAILABLE:
+                # CANCELLED is what proxies make of a connection that they lose.
+                case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
                     self._service.wait(failure, pauses)
                     stream, attached = self._attach(), True
                 case grpc.StatusCode.OUT_OF_RANGE if attached:
