@@ -19,6 +19,9 @@ import grpc
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
 
 from nnlint.protos.v1 import measurement_pb2
 from nnlint.protos.v1 import probe_service_pb2 as pb
@@ -329,6 +332,9 @@ def test_metrics_and_log_tell_what_happened(tmp_path: Path) -> None:
         assert float(values["cas_bytes"]) >= 5 * 4096
         assert values["cas_stored_total"] == "6.0"
         assert float(values["process_resident_memory_bytes"]) < 300 * MIB
+        assert server.channel is not None
+        names = ProtoReflectionDescriptorDatabase(server.channel).get_services()
+        assert "nnlint.protos.v1.ProbeService" in names
         lines = [line for line in server.logged() if line.get("probe") == probe_id.hex()]
         assert [line["message"] for line in lines] == ["probe runs", "probe ended"]
         assert lines[1]["outcome"] == "completed"
