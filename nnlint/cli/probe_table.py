@@ -43,8 +43,9 @@ def render(probed: Probed, options: RenderOptions) -> str:
     title = style(escape(probed.model), "bold", color=options.color)
     lines = [f"{title} ({escape(place)}), probed on {escape(probed.measured.device)}:"]
     lines += _facts(probed, probed.measured, options)
-    table = _table(layers(probed.measured), options)
-    return "\n".join([*lines, table, *_ending(probed, options, "")]).rstrip() + "\n"
+    if probed.measured.losses:
+        lines.append(_table(layers(probed.measured), options))
+    return "\n".join([*lines, *_ending(probed, options, "")]).rstrip() + "\n"
 
 
 def _facts(probed: Probed, measured: Measured, options: RenderOptions) -> Iterator[str]:
@@ -58,7 +59,8 @@ def _facts(probed: Probed, measured: Measured, options: RenderOptions) -> Iterat
         options,
     )
     losses = " -> ".join(_number(loss, 4) for loss in _some(measured.losses))
-    yield from _labelled("loss", f"{losses}, {_loss(probed, measured)}", options)
+    told = [losses, _loss(probed, measured)] if losses else [_loss(probed, measured)]
+    yield from _labelled("loss", ", ".join(told), options)
     if probed.gradient_error is not None:
         yield from _labelled("parity", _parity(probed), options)
     for note in probed.notes:

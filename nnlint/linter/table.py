@@ -38,7 +38,7 @@ def _probe(probed: Probed) -> str:
     measured = probed.measured
     if measured is None:
         return f"{_clean(probed.model)} was not probed: {_clean(probed.reason)}"
-    losses = " -> ".join(f"{loss:.4g}" for loss in measured.losses)
+    losses = " -> ".join(f"{loss:.4g}" for loss in measured.losses) or "unknown"
     steps = f"{measured.steps} step{'s' * (measured.steps != 1)}"
     title = (
         f"{probed.model} on {measured.device}, {steps} of {measured.optimizer}, batch "

@@ -13,7 +13,6 @@ from nnlint.probe_service.diagnose import measured
 from nnlint.probe_service.options import ProbeOptions
 from nnlint.protos.v1 import measurement_pb2
 
-_GIB = 1 << 30
 _STATUSES: Mapping[int, Status] = {
     measurement_pb2.Result.STATUS_COMPLETED: "completed",
     measurement_pb2.Result.STATUS_OUT_OF_MEMORY: "out-of-memory",
@@ -76,16 +75,7 @@ def not_probed(model: str, place: Location, error: NnlintError, seed: int) -> Pr
 
 
 def _reason(result: measurement_pb2.Result) -> str:
-    text = " ".join(result.message.split()).rstrip(".") or "the service does not say why"
-    if result.status == measurement_pb2.Result.STATUS_OUT_OF_MEMORY and result.estimated_bytes:
-        text += f"; one step needs about {_gib(result.estimated_bytes)}"
-        if result.available_bytes:
-            text += f", and {_gib(result.available_bytes)} were free"
-    return text
-
-
-def _gib(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB" if size >= _GIB // 10 else f"{size / (1 << 20):.0f} MiB"
+    return " ".join(result.message.split()).rstrip(".") or "the service does not say why"
 
 
 def _hint(status: Status, capture: Capture, options: ProbeOptions) -> str:

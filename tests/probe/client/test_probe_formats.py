@@ -105,8 +105,20 @@ def test_a_layer_that_is_not_run_and_a_measurement_without_steps_have_a_row() ->
     parameters = (MeasuredParameter("a.weight", (2,)), MeasuredParameter("scale", ()))
     measured = made.measured(nodes=(), parameters=parameters, losses=(), units=(Units(9, 1, 1),))
     assert [(x.path, x.gradient_rms) for x in layers(measured)] == [("a", None), ("", None)]
-    text = render("text", Report(probes=(made.probed(measured=measured),)))
-    assert "(model)" in text
+    assert "(model)" in str(Report(probes=(made.probed(measured=measured),)))
+
+
+def test_without_a_step_there_is_no_table() -> None:
+    early = made.probed(
+        status="out-of-memory", reason="a step needs 3 GiB", measured=made.measured(losses=())
+    )
+    assert render("text", Report(probes=(early,))).splitlines()[:5] == [
+        "Net (net.py:5), probed on CPU, 2 threads:",
+        "  run: 0 steps of SGD (lr 0.01), batch 16 of random data, float32, seed 0",
+        "  loss: cross_entropy at train.py:30",
+        "  parity: loss and 4 gradients of the captured graph equal the model's to the bit",
+        "out of memory: Net: a step needs 3 GiB",
+    ]
 
 
 def test_the_kind_of_a_layer_is_the_operation_that_takes_its_parameters() -> None:
