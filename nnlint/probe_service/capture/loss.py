@@ -107,7 +107,7 @@ class ForwardLoss(nn.Module):
     def forward(self, output: Any, *targets: torch.Tensor) -> torch.Tensor:
         """Return the sum of the losses as a scalar."""
         del targets
-        losses = [each.reshape(()) for each in forward_losses(output)]
+        losses = [each.reshape(()) if each.dim() else each for each in forward_losses(output)]
         total = losses[0]
         for each in losses[1:]:
             total = total + each
