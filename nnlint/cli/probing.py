@@ -32,11 +32,11 @@ from nnlint.linter.findings import Location, Report
 from nnlint.linter.settings import LintSettings, ProbeSettings
 
 if TYPE_CHECKING:
-    from nnlint.cli.probe_progress import ProbeProgress
     from nnlint.linter.load.pool import Pool
     from nnlint.probe_service.capture.bundle import Capture, CaptureRefused
     from nnlint.probe_service.client.address import Address
     from nnlint.probe_service.client.embedded import Embedded
+    from nnlint.probe_service.client.narrator import Narrator
     from nnlint.probe_service.client.report import Judged
     from nnlint.probe_service.client.session import Session
     from nnlint.probe_service.options import ProbeOptions
@@ -133,11 +133,12 @@ def _watch(
     choice: ProbeSettings,
     probe_options: ProbeOptions,
     options: Mapping[str, Any],
-) -> ProbeProgress:
+) -> Narrator:
     from nnlint.cli.probe_progress import ProbeProgress
+    from nnlint.probe_service.client.narrator import Narrator
 
-    lines = options["verbose"] and not options["quiet"]
-    return ProbeProgress(progress, lines=lines, server=choice.server, steps=probe_options.steps)
+    shown = ProbeProgress(progress, lines=options["verbose"] and not options["quiet"])
+    return Narrator(shown, server=choice.server, steps=probe_options.steps)
 
 
 class _Run:
@@ -163,7 +164,7 @@ class _Run:
         # Why no further model has to be tried.
         self.lost: ServiceError | None = None
 
-    def do(self, paths: Sequence[str], server: Address | Embedded, watch: ProbeProgress) -> Report:
+    def do(self, paths: Sequence[str], server: Address | Embedded, watch: Narrator) -> Report:
         """Probe every model below the paths."""
         from nnlint.linter.suppress import apply_to_run
         from nnlint.probe_service.client.address import Address
@@ -222,7 +223,7 @@ class _Run:
         report: Report,
         captures: Sequence[Capture | CaptureRefused],
         session: Session | None,
-        watch: ProbeProgress,
+        watch: Narrator,
     ) -> Report:
         """Run the captures of one file and join what both say."""
         from nnlint.probe_service.capture.bundle import Capture

@@ -11,6 +11,7 @@ from nnlint.linter.findings import Finding, Location, Report, Severity
 from nnlint.linter.rules.base import all_rules
 from nnlint.probe_service.capture.bundle import Capture, CaptureRefused
 from nnlint.probe_service.client import report, telling
+from nnlint.probe_service.client.narrator import Narrator
 from nnlint.probe_service.client.outcome import Outcome
 from nnlint.probe_service.client.upload import Uploaded
 from nnlint.probe_service.options import ProbeOptions
@@ -105,7 +106,8 @@ def test_reports_of_files_become_one_in_order(capture: Capture) -> None:
 def test_progress_is_written_in_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    watch = ProbeProgress(Progress(enabled=False), lines=True, server="gpu-box:7478", steps=2)
+    shown = ProbeProgress(Progress(enabled=False), lines=True)
+    watch = Narrator(shown, server="gpu-box:7478", steps=2)
     device = pb.Device(kind="cuda", name="NVIDIA H100")
     watch.connected(
         pb.GetCapabilitiesResponse(nnlint_version="0.1", torch_version="2.13", devices=[device])
@@ -134,7 +136,7 @@ def test_progress_is_written_in_lines_where_there_is_no_terminal(
 
 
 def test_without_verbose_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    watch = ProbeProgress(Progress(enabled=False), lines=False, server="", steps=2)
+    watch = Narrator(ProbeProgress(Progress(enabled=False), lines=False), server="", steps=2)
     watch.begin("Net")
     watch.uploading(1, 1)
     for event in whole_story():
