@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from nnlint.probe_service.replay.parameters import Parameters, Rows
 from nnlint.probe_service.replay.plan import Observed, Plan
-from nnlint.probe_service.replay.reducing import Batched, Reducer, Slots, at_once, careful
+from nnlint.probe_service.replay.reducing import Held, Reducer, at_once, careful, slots
 from nnlint.protos.v1 import measurement_pb2
 
 # Beyond these, sums of squares in float32 lose their digits.
@@ -29,8 +30,8 @@ _NOTHING = -1.0
 # Rows of the buffer: for the nodes, then for the parameters.
 _NORM, _HIGH, _LOW, _NONZEROS, _GRADIENT_NORM, _GRADIENT_HIGH, _GRADIENT_LOW = range(7)
 _NODE_ROWS = 7
-_P_NORM, _P_GRADIENT_NORM, _P_GRADIENT_HIGH, _P_GRADIENT_LOW, _P_UPDATE = range(5)
-_PARAMETER_ROWS = 5
+_P_NORM, _P_GRADIENT_NORM, _P_GRADIENT_HIGH, _P_GRADIENT_LOW, _P_UPDATE, _P_UPDATE_HIGH = range(6)
+_PARAMETER_ROWS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +111,17 @@ class Meter:
         blank = torch.zeros(total)
         for row in (_NORM, _NONZEROS, _GRADIENT_NORM):
             blank[row * count : (row + 1) * count] = _NOTHING
-        blank[self._size : total - 2] = 0
         for row in (_P_NORM, _P_GRADIENT_NORM, _P_UPDATE):
             start = self._size + row * parameters
             blank[start : start + parameters] = _NOTHING
         self._blank = blank.to(device)
         self._buffer = self._blank.clone()
-        places = list(self._buffer.unbind(0))
-        self._nodes = [places[row * count : (row + 1) * count] for row in range(_NODE_ROWS)]
-        self._parameters = [
-            places[self._size + row * parameters : self._size + (row + 1) * parameters]
-            for row in range(_PARAMETER_ROWS)
-        ]
-        self._loss = places[-2:]
-        self._batched = Batched() if device.type == "cuda" else None
         self._host = torch.empty(total, pin_memory=device.type == "cuda")
+        self._held = Held(cuda=device.type == "cuda")
+        self._parameters: Parameters | None = None
         self.watch: list[Callable[[torch.Tensor], None] | None] = [None] * nodes
         for position, observed in enumerate(plan.nodes):
             self.watch[observed.node] = self._observer(position, observed)
-        self._previous: list[torch.Tensor] = []
 
     def begin(self) -> None:
         """Forget the step before."""
@@ -136,109 +129,83 @@ class Meter:
 
     def loss(self, loss: torch.Tensor) -> None:
         """Take the loss, after the forward pass; in two parts, since it may be a float64."""
-        self._finish()
+        self._held.flush()
         value = loss.detach().reshape(())
-        self._loss[0].copy_(value)
-        self._loss[1].copy_(value - self._loss[0])
+        self._buffer[-2].copy_(value)
+        self._buffer[-1].copy_(value - self._buffer[-2])
 
     def gradients(self, parameters: Sequence[torch.Tensor]) -> None:
-        """Measure parameters and their gradients, after the backward pass.
+        """Measure parameters and their gradients, after the backward pass."""
+        if self._parameters is None:
+            self._parameters = Parameters(parameters, self._rows(), self.care.parameters)
+        self._parameters.gradients(self._held)
 
-        The parameters are copied, to tell afterwards how much the optimiser has changed them.
-        """
-        self._finish()
-        with torch.no_grad():
-            if not self._previous:
-                self._previous = [torch.empty_like(parameter) for parameter in parameters]
-            if parameters:
-                torch._foreach_copy_(self._previous, list(parameters))
-            for position, parameter in enumerate(parameters):
-                norm = self._parameters[_P_NORM][position]
-                reduce = self._reducer(position in self.care.parameters)
-                reduce(parameter, Slots(norm))
-                if parameter.grad is not None:
-                    gradient = parameter.grad
-                    if gradient.layout != torch.strided:
-                        gradient = gradient.coalesce().values()
-                    reduce(
-                        gradient,
-                        Slots(
-                            self._parameters[_P_GRADIENT_NORM][position],
-                            self._parameters[_P_GRADIENT_HIGH][position],
-                            self._parameters[_P_GRADIENT_LOW][position],
-                        ),
-                    )
-            self._finish()
-
-    def updates(self, parameters: Sequence[torch.Tensor]) -> None:
+    def updates(self) -> None:
         """Measure what the optimiser has changed."""
-        if not parameters:
-            return
-        with torch.no_grad():
-            torch._foreach_sub_(self._previous, list(parameters))
-            for position, change in enumerate(self._previous):
-                reduce = self._reducer(position in self.care.parameters)
-                reduce(change, Slots(self._parameters[_P_UPDATE][position]))
-            self._finish()
+        if self._parameters is not None:
+            self._parameters.updates()
 
     def read(self) -> Reading:
         """Bring the step to the host: the one transfer, and the one wait for the device."""
-        self._finish()
+        self._held.flush()
         self._host.copy_(self._buffer)
-        numbers = self._host.tolist()
-        return _Decoder(self.plan, self.care, numbers, self._vanished(numbers)).reading()
+        return _Decoder(self.plan, self.care, self._host.tolist()).reading()
 
-    def _vanished(self, numbers: list[float]) -> frozenset[int]:
-        """Return the parameters that changed by so little that the norm of it is zero.
+    def _rows(self) -> Rows:
+        count = len(self.plan.parameters)
 
-        Asked of the few parameters without a norm alone, so that "unchanged" is exact.
-        """
-        start = self._size + _P_UPDATE * len(self.plan.parameters)
-        still = [
-            position
-            for position in range(len(self._previous))
-            if numbers[start + position] == 0 and self._previous[position].numel()
-        ]
-        if not still:
-            return frozenset()
-        norms = torch._foreach_norm([self._previous[each] for each in still], math.inf)  # noqa: SLF001
-        peaks = torch.stack([norm.float() for norm in norms]).tolist()
-        return frozenset(each for each, peak in zip(still, peaks, strict=True) if peak > 0)
+        def start(row: int) -> int:
+            return self._size + row * count
 
-    def _finish(self) -> None:
-        if self._batched is not None:
-            self._batched.flush()
+        def row(which: int) -> torch.Tensor:
+            return self._buffer[start(which) : start(which) + count]
 
-    def _reducer(self, with_care: bool, *, now: bool = False) -> Reducer:
-        if with_care:
+        return Rows(
+            norm=row(_P_NORM),
+            update=row(_P_UPDATE),
+            update_high=row(_P_UPDATE_HIGH),
+            gradients=tuple(
+                slots(
+                    self._buffer,
+                    start(_P_GRADIENT_NORM) + position,
+                    start(_P_GRADIENT_HIGH) + position,
+                    start(_P_GRADIENT_LOW) + position,
+                )
+                for position in range(count)
+            ),
+        )
+
+    def _reducer(self, *, care: bool, now: bool = False) -> Reducer:
+        if care:
             return careful
-        if self._batched is None or now:
-            return at_once
-        return self._batched.add
+        return at_once if now else self._held.add
 
     def _observer(self, position: int, observed: Observed) -> Callable[[torch.Tensor], None]:
-        rows = self._nodes
-        slots = Slots(
-            rows[_NORM][position],
-            rows[_HIGH][position],
-            None if observed.never_negative else rows[_LOW][position],
-            rows[_NONZEROS][position] if observed.counts_zeros else None,
+        count = len(self.plan.nodes)
+
+        def place(row: int) -> int:
+            return row * count + position
+
+        into = slots(
+            self._buffer,
+            place(_NORM),
+            place(_HIGH),
+            -1 if observed.never_negative else place(_LOW),
+            place(_NONZEROS) if observed.counts_zeros else -1,
         )
-        gradient_slots = Slots(
-            rows[_GRADIENT_NORM][position],
-            rows[_GRADIENT_HIGH][position],
-            rows[_GRADIENT_LOW][position],
+        gradient_into = slots(
+            self._buffer, place(_GRADIENT_NORM), place(_GRADIENT_HIGH), place(_GRADIENT_LOW)
         )
-        reduce = self._reducer(position in self.care.values, now=observed.overwritten)
-        reduce_gradient = self._reducer(position in self.care.gradients)
+        reduce = self._reducer(care=position in self.care.values, now=observed.overwritten)
+        reduce_gradient = self._reducer(care=position in self.care.gradients)
 
         def see_gradient(gradient: torch.Tensor) -> None:
-            reduce_gradient(gradient, gradient_slots)
+            reduce_gradient(gradient, gradient_into)
 
         def see(value: torch.Tensor) -> None:
             if value.requires_grad:
                 value.register_hook(see_gradient)  # type: ignore[no-untyped-call]
-            reduce(value.detach(), slots)
+            reduce(value.detach(), into)
 
         return see
 
@@ -246,13 +213,10 @@ class Meter:
 class _Decoder:
     """Reads the buffer of one step."""
 
-    def __init__(
-        self, plan: Plan, care: Doubtful, numbers: list[float], vanished: frozenset[int]
-    ) -> None:
+    def __init__(self, plan: Plan, care: Doubtful, numbers: list[float]) -> None:
         self.plan = plan
         self.care = care
         self.numbers = numbers
-        self.vanished = vanished
         self.statistics = measurement_pb2.StepStatistics(measured=True)
         self.has_nan = False
 
@@ -312,13 +276,15 @@ class _Decoder:
         norms = self._row(_P_NORM, parameters=True)
         changes = self._row(_P_UPDATE, parameters=True)
         broken = []
-        doubtful = set(gradients.doubtful | (self.vanished - care))
+        peaks = self._row(_P_UPDATE_HIGH, parameters=True)
+        doubtful = set(gradients.doubtful)
         for position, count in enumerate(counts):
             scale = 1.0 if position in care else 1 / math.sqrt(max(count, 1))
             rms = _scaled(norms[position], scale)
             change = _scaled(changes[position], scale)
             peak = gradients.peaks[position]
-            if position not in care and (_lost(rms) or _lost(change)):
+            vanished = change == 0 and peaks[position] > 0
+            if position not in care and (_lost(rms) or _lost(change) or vanished):
                 doubtful.add(position)
             if math.isfinite(peak) and math.isfinite(rms) and not math.isfinite(change):
                 broken.append(position)

@@ -135,7 +135,7 @@ class Trainer:
         del loss
         meter.gradients(self.parameters)
         self._step()
-        meter.updates(self.parameters)
+        meter.updates()
         return meter.read()
 
     def rewind(self, step: int) -> None:

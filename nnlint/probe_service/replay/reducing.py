@@ -1,37 +1,48 @@
 """Reduce tensors to their magnitudes on the device, with as few passes over memory as torch allows.
 
-On the CPU, `vector_norm` of order 2 and `amax` run at the speed of memory, while `vector_norm` of
-infinite order, `count_nonzero`, `aminmax` and comparisons to bool are 2 to 40 times slower
-(torch 2.13); on CUDA the number of kernels counts, and `_foreach_norm` measures many tensors with
-a few.
+On the CPU, `vector_norm` of order 2, `amax` and `amin` run at the speed of memory, while
+`vector_norm` of infinite order, `count_nonzero`, `aminmax` and comparisons to bool are 2 to 40 times
+slower (torch 2.13). Large tensors are taken in pieces that stay in the cache for all three; tensors
+of a few elements are put together first, since a call costs as much as a thousand elements. On CUDA
+the number of kernels counts, and `_foreach_norm` measures many tensors with a few.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-# Elements that are compared with zero at a time; the comparison stays in the cache.
-_CHUNK = 1 << 16
-# What may be held back on CUDA until it is measured with others.
+# Elements of a piece: with its scratch space it fits into the second-level cache.
+PIECE = 1 << 17
+# From here on a tensor is taken in pieces.
+_LARGE = 2 * PIECE
+# Up to here a tensor is put together with others.
+TINY = 1 << 10
+# What may be held back until it is measured with others.
 _MOST_BYTES = 256 << 20
 _MOST_TENSORS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Places in the buffer, each a float32 without dimensions on the device.
+    """Where in the buffer the magnitudes of one tensor go.
 
     Attributes:
-        norm: For the L2 norm, or for the root mean square where it is measured with care.
-        high: For the largest value, or the largest magnitude.
-        low: For the smallest value; None where no value is negative.
-        nonzeros: For the number of values that are not exactly zero.
+        buffer: The buffer, float32 on the device, in one dimension.
+        places: Positions of the L2 norm (or of the root mean square, where it is measured with
+            care), the largest and the smallest value; on CUDA, the second takes the largest
+            magnitude. -1 for one that is not wanted.
+        norm: The first of these places, and so on.
+        high: None where it is not wanted.
+        low: None where no value is negative.
+        nonzeros: For the number of values that are not exactly zero, None where not wanted.
     """
 
+    buffer: torch.Tensor
+    places: tuple[int, int, int]
     norm: torch.Tensor
     high: torch.Tensor | None = None
     low: torch.Tensor | None = None
@@ -42,108 +53,178 @@ class Slots:
 Reducer = Callable[[torch.Tensor, Slots], None]
 
 
-def at_once(value: torch.Tensor, slots: Slots) -> None:
+def slots(
+    buffer: torch.Tensor, norm: int, high: int = -1, low: int = -1, nonzeros: int = -1
+) -> Slots:
+    """Return the places at given positions of a buffer; -1 leaves one out."""
+
+    def at(position: int) -> torch.Tensor | None:
+        return None if position < 0 else buffer[position]
+
+    return Slots(buffer, (norm, high, low), buffer[norm], at(high), at(low), at(nonzeros))
+
+
+def at_once(value: torch.Tensor, into: Slots) -> None:
     """Reduce a tensor now."""
     if value.is_cuda:
-        _on_cuda(value, slots)
-    elif value.dtype == torch.float32:
-        torch.linalg.vector_norm(value, out=slots.norm)
-        if slots.high is not None and value.numel():
-            torch.amax(value, (), out=slots.high)
-            if slots.low is not None:
-                torch.amin(value, (), out=slots.low)
+        _on_cuda(value, into)
+    elif value.dtype != torch.float32:
+        into.norm.copy_(_norm(value))
+        _peaks(value, into)
+    elif value.numel() >= _LARGE:
+        _in_pieces(value, into)
     else:
-        wide = torch.float64 if value.dtype == torch.float64 else torch.float32
-        slots.norm.copy_(torch.linalg.vector_norm(value, dtype=_norm_type(value, wide)))
-        _peaks(value, slots)
-    if slots.nonzeros is not None:
-        _count_nonzeros(value, slots.nonzeros)
+        torch.linalg.vector_norm(value, out=into.norm)
+        if into.high is not None and value.numel():
+            torch.amax(value, (), out=into.high)
+            if into.low is not None:
+                torch.amin(value, (), out=into.low)
+    if into.nonzeros is not None:
+        _count_nonzeros(value, into.nonzeros)
 
 
-def careful(value: torch.Tensor, slots: Slots) -> None:
+def careful(value: torch.Tensor, into: Slots) -> None:
     """Reduce a tensor whose squares float32 does not hold; the norm's place takes the RMS."""
     wide = value.to(torch.complex128 if value.is_complex() else torch.float64)
-    norm = torch.linalg.vector_norm(wide)
-    slots.norm.copy_(norm / math.sqrt(max(value.numel(), 1)))
-    _peaks(value, slots)
-    if slots.nonzeros is not None:
-        _count_nonzeros(value, slots.nonzeros)
+    into.norm.copy_(torch.linalg.vector_norm(wide) / math.sqrt(max(value.numel(), 1)))
+    _peaks(value, into)
+    if into.nonzeros is not None:
+        _count_nonzeros(value, into.nonzeros)
 
 
-class Batched:
-    """Holds tensors back and reduces many at a time."""
+def flat(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in one dimension: the memory as it lies where it is dense, else a copy."""
+    if value.is_contiguous():
+        return value.view(-1)
+    expected = 1
+    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return value.reshape(-1)
+        expected *= size
+    return value.as_strided((value.numel(),), (1,))
 
-    def __init__(self) -> None:
-        self._held: dict[torch.dtype, list[tuple[torch.Tensor, Slots]]] = {}
+
+class Held:
+    """Holds tensors back and reduces many at a time; on the CPU only those of a few elements."""
+
+    def __init__(self, *, cuda: bool) -> None:
+        self._reduce = _many_on_cuda if cuda else _many_tiny
+        self._most = math.inf if cuda else TINY
+        self._held: list[tuple[torch.Tensor, Slots]] = []
         self._bytes = 0
-        self._count = 0
 
-    def add(self, value: torch.Tensor, slots: Slots) -> None:
-        """Take a tensor that nothing will write into before the next `flush`."""
-        if slots.nonzeros is not None:
-            _count_nonzeros(value, slots.nonzeros)
-        self._held.setdefault(value.dtype, []).append((value, slots))
+    def add(self, value: torch.Tensor, into: Slots) -> None:
+        """Take a tensor that nothing writes into before the next `flush`."""
+        if value.numel() > self._most or value.dtype == torch.float64 or value.is_complex():
+            at_once(value, into)
+            return
+        if into.nonzeros is not None:
+            _count_nonzeros(value, into.nonzeros)
+        self._held.append((value, into))
         self._bytes += value.nbytes
-        self._count += 1
-        if self._bytes > _MOST_BYTES or self._count >= _MOST_TENSORS:
+        if self._bytes > _MOST_BYTES or len(self._held) >= _MOST_TENSORS:
             self.flush()
 
     def flush(self) -> None:
         """Reduce everything that is held back."""
-        for dtype, held in self._held.items():
-            if dtype == torch.float64 or dtype.is_complex:
-                for value, slots in held:
-                    at_once(value, slots)
-                continue
-            norms = torch._foreach_norm(  # noqa: SLF001 - the one way to many norms at a time
-                [value for value, _ in held], 2, dtype=torch.float32
-            )
-            torch._foreach_copy_([slots.norm for _, slots in held], norms)
-            peaked = [(value, slots.high) for value, slots in held if slots.high is not None]
-            if peaked:
-                peaks = torch._foreach_norm([value for value, _ in peaked], math.inf)  # noqa: SLF001
-                torch._foreach_copy_([place for _, place in peaked], peaks)
+        for dtype in {value.dtype for value, _ in self._held}:
+            self._reduce([each for each in self._held if each[0].dtype == dtype])
         self._held.clear()
-        self._bytes = self._count = 0
+        self._bytes = 0
 
 
-def _on_cuda(value: torch.Tensor, slots: Slots) -> None:
-    if value.dtype == torch.float64 or value.is_complex():
-        slots.norm.copy_(torch.linalg.vector_norm(value))
-        _peaks(value, slots)
+def _many_on_cuda(held: Sequence[tuple[torch.Tensor, Slots]]) -> None:
+    values = [value for value, _ in held]
+    # torch's one way to many norms at a time.
+    norms = torch._foreach_norm(values, 2, dtype=torch.float32)  # noqa: SLF001
+    torch._foreach_copy_([into.norm for _, into in held], norms)
+    peaked = [(value, into.high) for value, into in held if into.high is not None]
+    if peaked:
+        peaks = torch._foreach_norm([value for value, _ in peaked], math.inf)  # noqa: SLF001
+        torch._foreach_copy_([place for _, place in peaked], peaks)
+
+
+def _many_tiny(held: Sequence[tuple[torch.Tensor, Slots]]) -> None:
+    present = [(value, into) for value, into in held if value.numel()]
+    if not present:
         return
-    torch.linalg.vector_norm(value, dtype=torch.float32, out=slots.norm)
-    if slots.high is not None:
-        torch.linalg.vector_norm(value, math.inf, dtype=torch.float32, out=slots.high)
+    lengths = torch.tensor([value.numel() for value, _ in present])
+    together = torch.cat([value.reshape(-1) for value, _ in present]).float()
+    found = [
+        torch.segment_reduce(together * together, "sum", lengths=lengths, unsafe=True).sqrt_(),
+        torch.segment_reduce(together, "max", lengths=lengths, unsafe=True),
+        torch.segment_reduce(together, "min", lengths=lengths, unsafe=True),
+    ]
+    buffer = present[0][1].buffer
+    for which, reduced in enumerate(found):
+        wanted = [
+            (position, into.places[which])
+            for position, (_, into) in enumerate(present)
+            if into.places[which] >= 0
+        ]
+        if wanted:
+            positions, places = zip(*wanted, strict=True)
+            buffer[torch.tensor(places)] = reduced[torch.tensor(positions)]
 
 
-def _norm_type(value: torch.Tensor, wide: torch.dtype) -> torch.dtype | None:
-    return None if value.is_complex() else wide
+def _on_cuda(value: torch.Tensor, into: Slots) -> None:
+    if value.dtype == torch.float64 or value.is_complex():
+        into.norm.copy_(torch.linalg.vector_norm(value))
+        _peaks(value, into)
+        return
+    torch.linalg.vector_norm(value, dtype=torch.float32, out=into.norm)
+    if into.high is not None:
+        torch.linalg.vector_norm(value, math.inf, dtype=torch.float32, out=into.high)
 
 
-def _peaks(value: torch.Tensor, slots: Slots) -> None:
-    if slots.high is None or not value.numel():
+def _in_pieces(value: torch.Tensor, into: Slots) -> None:
+    norms, highs, lows = [], [], []
+    for piece in flat(value).split(PIECE):  # type: ignore[no-untyped-call]
+        norms.append(torch.linalg.vector_norm(piece))
+        if into.high is not None:
+            highs.append(torch.amax(piece, ()))
+            if into.low is not None:
+                lows.append(torch.amin(piece, ()))
+    torch.linalg.vector_norm(torch.stack(norms), out=into.norm)
+    if highs and into.high is not None:
+        torch.amax(torch.stack(highs), (), out=into.high)
+    if lows and into.low is not None:
+        torch.amin(torch.stack(lows), (), out=into.low)
+
+
+def _norm(value: torch.Tensor) -> torch.Tensor:
+    if value.dtype == torch.float64 or value.is_complex():
+        return torch.linalg.vector_norm(value)
+    return torch.linalg.vector_norm(value, dtype=torch.float32)
+
+
+def _peaks(value: torch.Tensor, into: Slots) -> None:
+    if into.high is None or not value.numel():
         return
     if value.is_complex():
-        slots.high.copy_(torch.linalg.vector_norm(value, math.inf))
+        into.high.copy_(torch.linalg.vector_norm(value, math.inf))
         return
-    slots.high.copy_(value.amax())
-    if slots.low is not None:
-        slots.low.copy_(value.amin())
+    into.high.copy_(value.amax())
+    if into.low is not None:
+        into.low.copy_(value.amin())
 
 
 def _count_nonzeros(value: torch.Tensor, place: torch.Tensor) -> None:
-    """Count what is not exactly zero; sums of ones stay exact, since each is over one chunk."""
+    """Count what is not exactly zero; sums of ones stay exact, since each is over one piece."""
     if value.is_cuda:
         # One kernel, in float32: exact up to 2 ** 24.
         torch.linalg.vector_norm(value, 0, dtype=torch.float32, out=place)
         return
-    flat = value.reshape(-1)
-    scratch = torch.empty(min(_CHUNK, flat.numel()), dtype=torch.float32)
-    total = torch.zeros((), dtype=torch.float64)
-    for start in range(0, flat.numel(), _CHUNK):
-        chunk = flat[start : start + _CHUNK]
-        marks = scratch[: chunk.numel()]
-        torch.ne(chunk, 0, out=marks)
-        total += marks.sum()
-    place.copy_(total)
+    if value.numel() < _LARGE:
+        torch.sum(_marks(value), (), out=place)
+        return
+    counts = [
+        torch.sum(_marks(piece))
+        for piece in flat(value).split(PIECE)  # type: ignore[no-untyped-call]
+    ]
+    place.copy_(torch.stack(counts).double().sum())
+
+
+def _marks(value: torch.Tensor) -> torch.Tensor:
+    """Return 1.0 for each value that is not zero: a comparison to bool takes three times as long."""
+    return torch.ne(value, 0, out=torch.empty_like(value, dtype=torch.float32))

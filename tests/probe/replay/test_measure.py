@@ -8,7 +8,7 @@ import torch
 
 from nnlint.probe_service.replay.measure import Doubtful, Meter
 from nnlint.probe_service.replay.optimise import Trainer
-from nnlint.probe_service.replay.reducing import Batched, Slots, at_once, careful
+from nnlint.probe_service.replay.reducing import Held, at_once, careful, slots
 from nnlint.protos.v1 import graph_pb2, probe_service_pb2
 from tests.probe import graphs
 from tests.probe.replay.running import CPU, load, planned, probe
@@ -230,6 +230,10 @@ SHAPES: dict[str, torch.Tensor] = {
     "one": torch.randn(1),
     "many": torch.randn(300_000),
     "relu": torch.randn(200_001).relu(),
+    "large": torch.randn(3, 200_001),
+    "large channels last": torch.randn(2, 8, 200, 201).to(memory_format=torch.channels_last),
+    "large expanded": torch.randn(1, 300_001).expand(2, 300_001),
+    "large relu": torch.randn(600_001).relu(),
     "float16": torch.randn(1000).half() * 300,
     "bfloat16": torch.randn(1000).bfloat16(),
     "float64": torch.randn(1000).double(),
@@ -238,26 +242,33 @@ SHAPES: dict[str, torch.Tensor] = {
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("way", ["now", "batched", "careful"])
+@pytest.mark.parametrize("way", ["now", "held", "held for CUDA", "careful"])
 def test_every_kind_of_tensor_is_reduced_rightly(name: str, way: str) -> None:
     value = SHAPES[name]
     buffer = torch.zeros(4)
     norm, high, low, nonzeros = buffer.unbind(0)
-    slots = Slots(norm, high, low, None if value.is_complex() else nonzeros)
+    into = slots(buffer, 0, 1, 2, -1 if value.is_complex() else 3)
     if way == "now":
-        at_once(value, slots)
+        at_once(value, into)
     elif way == "careful":
-        careful(value, slots)
+        careful(value, into)
     else:
-        batched = Batched()
-        batched.add(value, slots)
-        batched.flush()
+        held = Held(cuda=way == "held for CUDA")
+        held.add(value, into)
+        held.flush()
     count = value.numel()
     found = norm.item() if way == "careful" else norm.item() / math.sqrt(count)
     assert found == pytest.approx(math.sqrt(value.abs().double().square().mean().item()), rel=1e-4)
     assert max(high.item(), -low.item()) == pytest.approx(value.abs().max().item(), rel=1e-6)
     if not value.is_complex():
         assert nonzeros.item() == (value != 0).sum().item()
+
+
+def reduced(value: torch.Tensor) -> tuple[float, float, float]:
+    buffer = torch.zeros(3)
+    at_once(value, slots(buffer, 0, 1, 2))
+    norm, high, low = buffer.tolist()
+    return norm, high, low
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -268,18 +279,16 @@ def test_one_bad_element_among_many_shows_in_the_largest_magnitude(
     for place in (0, 77, 99_999):
         value = torch.randn(100_000).to(dtype)
         value[place] = bad
-        norm, high, low = torch.zeros(3).unbind(0)
-        at_once(value, Slots(norm, high, low))
-        peak = high.item() if math.isnan(high.item()) else max(high.item(), -low.item())
+        _, high, low = reduced(value)
+        peak = high if math.isnan(high) else max(high, -low)
         assert math.isnan(peak) if math.isnan(bad) else peak == math.inf
 
 
 def test_finite_half_precision_gives_no_alarm_although_its_squares_overflow() -> None:
     value = torch.full((1_000_000,), 300.0, dtype=torch.float16)
-    norm, high, low = torch.zeros(3).unbind(0)
-    at_once(value, Slots(norm, high, low))
-    assert norm.item() / 1000 == pytest.approx(300, rel=1e-3)
-    assert high.item() == 300
+    norm, high, _ = reduced(value)
+    assert norm / 1000 == pytest.approx(300, rel=1e-3)
+    assert high == 300
 
 
 def test_a_float64_loss_keeps_its_digits() -> None:
