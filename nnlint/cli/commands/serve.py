@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -126,9 +127,8 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only for newer
 @click.option(
     "--log-format",
     type=click.Choice(["json", "text"]),
-    default="json",
-    show_default=True,
-    help="Of the log on standard error.",
+    default=None,
+    help="Of the log on standard error.  [default: text on a terminal, else json]",
 )
 @click.option(
     "--announce",
@@ -175,7 +175,7 @@ def settings_from(
     grace: float,
     metrics: str,
     reflection: bool,
-    log_format: Literal["json", "text"],
+    log_format: Literal["json", "text"] | None,
     announce: int | None,
     parent_fd: int | None,
 ) -> Settings:
@@ -207,7 +207,7 @@ def settings_from(
         threads=threads,
         memory_bytes=memory or 0,
         grace=grace,
-        log_format=log_format,
+        log_format=log_format or ("text" if sys.stderr.isatty() else "json"),
         announce=announce,
         parent=parent_fd,
     )

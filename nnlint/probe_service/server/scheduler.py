@@ -61,12 +61,23 @@ class Scheduler:
         *,
         release: Callable[[Probe], object],
         on_health: Callable[[], None],
+        on_broken: Callable[[], None],
     ) -> None:
-        """Prepare; `release` is called at a probe's end, `on_health` where a device's changed."""
+        """Prepare.
+
+        Args:
+            settings: Of the server.
+            store: Where the blobs are.
+            metrics: Are told what happens.
+            release: Called at a probe's end, to let go of its blobs.
+            on_health: Called where a device began to work, or stopped.
+            on_broken: Called where this part of the server itself has failed.
+        """
         self._settings = settings
         self._metrics = metrics
         self._release = release
         self._on_health = on_health
+        self._on_broken = on_broken
         memory = settings.memory_bytes or confine.machine_memory() * 4 // 5
         self._spawner = Spawner(settings.executor, memory)
         self._runner = Runner(
@@ -209,8 +220,15 @@ class Scheduler:
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A server without this task would hold clients for nothing.
+            _LOG.critical("a part of the server has failed", exc_info=error)
+            self._on_broken()
 
     async def _serve(self, slot: Slot) -> None:
         """Keep one device at work for ever."""

@@ -36,7 +36,7 @@ from nnlint.protos.v1 import probe_service_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
 SERVICE = "nnlint.protos.v1.ProbeService"
-WORK_LOST = 1
+FAILED = 1
 # For the last events of probes that have ended to reach their clients.
 _FLUSH_SECONDS = 2.0
 _DEFAULT_STORES = 8
@@ -60,7 +60,7 @@ async def _serve(settings: Settings, listen: Listen) -> int:
     async with contextlib.AsyncExitStack() as stack:
         stop = Stop(settings.parent)
         stack.callback(stop.close)
-        server = await stack.enter_async_context(_running(settings, listen))
+        server = await stack.enter_async_context(_running(settings, listen, stop))
         devices = asyncio.create_task(server.scheduler.start())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([devices, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -109,7 +109,7 @@ class _Server:
             await ended
         await self.grpc.stop(_FLUSH_SECONDS if self.guard.calls else 0.0)
         _LOG.info("stopped", extra={"lost": len(lost)})
-        return WORK_LOST if lost else 0
+        return FAILED if lost or stop.failed else 0
 
     async def tell_health(self) -> None:
         """Say whether a probe can be taken."""
@@ -127,7 +127,7 @@ async def _all(probes: list[Probe]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: Settings, listen: Listen) -> AsyncIterator[_Server]:
+async def _running(settings: Settings, listen: Listen, stop: Stop) -> AsyncIterator[_Server]:
     """Start everything; at the end stop it in the opposite order."""
     async with contextlib.AsyncExitStack() as stack:
         listen = stack.enter_context(placed(listen))
@@ -148,6 +148,7 @@ async def _running(settings: Settings, listen: Listen) -> AsyncIterator[_Server]
             metrics,
             release=lambda probe: threads.submit(store.release, probe.lease),
             on_health=on_health,
+            on_broken=stop.fail,
         )
         # Before gRPC has threads.
         scheduler.launch()

@@ -142,8 +142,12 @@ class ProbeServicer(probe_service_pb2_grpc.ProbeServiceServicer):
         requests.check_probe_id(request.probe_id)
         probe = self._probes.find(request.probe_id, client_of(context))
         probe.cancel()
-        async with asyncio.timeout(_CANCEL_SECONDS):
-            await probe.ended_event.wait()
+        try:
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                await probe.ended_event.wait()
+        except TimeoutError:
+            text = "the probe has not ended yet"
+            raise RefusedError.unavailable(text, "NOT_ENDED") from None
         return pb.CancelProbeResponse()
 
     def release(self, lease: Lease) -> None:

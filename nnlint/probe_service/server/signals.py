@@ -19,6 +19,7 @@ class Stop:
 
     Attributes:
         orphaned: Whether that is because its parent has gone.
+        failed: Whether that is because of an error of its own.
     """
 
     def __init__(self, parent: int | None) -> None:
@@ -27,7 +28,7 @@ class Stop:
         Raises:
             UsageError: The descriptor is none that could end.
         """
-        self.orphaned = False
+        self.orphaned = self.failed = False
         self._first = asyncio.Event()
         self._second = asyncio.Event()
         self._parent = parent
@@ -42,6 +43,12 @@ class Stop:
                 raise UsageError(
                     f"--parent-fd {parent} is not the end of a pipe: {error.strerror}"
                 ) from error
+
+    def fail(self) -> None:
+        """Stop at once, since the server cannot go on."""
+        self.failed = True
+        self._first.set()
+        self._second.set()
 
     async def wait(self) -> None:
         """Return when the server is to stop."""

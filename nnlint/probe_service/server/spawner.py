@@ -7,12 +7,14 @@ worker.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 
 from nnlint.linter.load import processes
 from nnlint.probe_service.server import frames
@@ -34,7 +36,8 @@ def main(descriptor: int, front: int, executor: str, memory: int) -> None:
     processes.die_with(front)
     control = socket.socket(fileno=descriptor)
     sys.dont_write_bytecode = True  # workers may write no files
-    version = _preload(executor)
+    with _no_cuda():
+        version = _preload(executor)
     # Collections in a child would touch, and so copy, every page of torch's objects.
     gc.collect()
     gc.freeze()
@@ -50,6 +53,20 @@ def main(descriptor: int, front: int, executor: str, memory: int) -> None:
                 control.close()
                 order = worker.Order(job.device, job.threads, executor, memory)
                 keeper.run(keeper_end, worker_end, order, own)
+
+
+@contextlib.contextmanager
+def _no_cuda() -> Iterator[None]:
+    """Hide the devices: merely asking whether there are any can start CUDA in this process."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    try:
+        yield
+    finally:
+        if visible is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
 def _next(

@@ -190,12 +190,13 @@ def test_a_call_past_its_deadline_ends_its_probe(server: Server) -> None:
 def test_a_reader_that_sleeps_does_not_stop_the_worker(server: Server) -> None:
     steps = 150
     stream = server.start(graphs.mlp(), seed=fakes.LARGE, steps=steps, seconds=20)
-    first = next(stream)
-    assert first.event.sequence == 1
+    events = [next(stream).event]
+    while not events[-1].HasField("plan"):
+        events.append(next(stream).event)
     worker = server.worker()
     # 60 MB of events, of which this end reads nothing.
     eventually(lambda: not worker.is_running(), "the worker's end")
-    events = [first.event, *(response.event for response in stream)]
+    events += [response.event for response in stream]
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     measured = [event.step for event in events if event.HasField("step")]
     assert [step.step for step in measured] == list(range(steps))

@@ -89,6 +89,11 @@ def test_the_front_imports_no_torch_and_stays_small(fake_server: Server) -> None
     assert fake_server.front.memory_info().rss < 300 * MIB
 
 
+def test_the_spawner_forks_from_one_thread(real_server: Server) -> None:
+    real_server.run(graphs.convnet())
+    assert real_server.spawner().num_threads() == 1
+
+
 def test_a_worker_has_given_up_what_it_does_not_need(fake_server: Server) -> None:
     stream = running(fake_server)
     worker = fake_server.worker()
