@@ -152,10 +152,10 @@ def _lint(
     pool: Pool,
 ) -> Report:
     from nnlint.linter.check import lint_paths
-    from nnlint.linter.selection import resolve
+    from nnlint.linter.selection import resolve_for_lint
     from nnlint.linter.suppress import apply_to_run
 
-    rules = resolve(settings.select, settings.ignore)
+    rules = resolve_for_lint(settings.select, settings.ignore)
     stdin_text = read_stdin() if STDIN in paths else None
     with Progress(enabled=not options["quiet"]) as progress:
         report = lint_paths(

@@ -6,6 +6,7 @@ import io
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
@@ -24,7 +25,11 @@ _BAR_CELLS = 12
 # The least range of a bar, so that a healthy model's look alike: six powers of ten.
 _DECADES = 6.0
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_NARROW, _VERY_NARROW = 90, 64
+_BAR = "(log scale)"
+# What goes first where there is no room.
+_DROPPED = ("shape", "kind", "update", _BAR)
+_FOLDED = ("layer", "units")
+_GAP = 3  # blanks between two columns
 _WORDS = {
     "not-probed": "not probed",
     "out-of-memory": "out of memory",
@@ -33,6 +38,19 @@ _WORDS = {
     "timed-out": "out of time",
     "cancelled": "cancelled",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the table with its cells, aligned right for numbers."""
+
+    title: str
+    cells: list[Text]
+    right: bool = True
+
+    @property
+    def width(self) -> int:
+        return max(cell.cell_len for cell in [Text(self.title), *self.cells])
 
 
 def render(probed: Probed, options: RenderOptions) -> str:
@@ -148,40 +166,50 @@ def _table(rows: Sequence[Layer], options: RenderOptions) -> str:
 
 
 def _filled(rows: Sequence[Layer], options: RenderOptions, width: int) -> tuple[Table, int]:
-    shown = list(rows)
-    if len(shown) > _MOST_ROWS and not options.verbose:
-        half = _MOST_ROWS // 2
-        shown = [*shown[:half], *shown[-half:]]
-    style_of = box.ASCII if options.ascii else box.SIMPLE_HEAD
-    table = Table(box=style_of, pad_edge=True, show_edge=False, header_style="bold")
-    table.add_column("layer", overflow="fold")
-    if width >= _VERY_NARROW:
-        table.add_column("kind", overflow="fold")
-    if width >= _NARROW:
-        table.add_column("shape", overflow="fold")
-    table.add_column("activation", justify="right", no_wrap=True)
-    table.add_column("gradient", justify="right", no_wrap=True)
-    if width >= _VERY_NARROW:
-        table.add_column("(log scale)", no_wrap=True, min_width=_BAR_CELLS)
-    if width >= _NARROW:
-        table.add_column("update", justify="right", no_wrap=True)
-    table.add_column("units", justify="right", no_wrap=width >= _VERY_NARROW)
     bars = _bars([row.gradient_rms for row in rows], plain=options.ascii)
-    by_row = dict(zip(map(id, rows), bars, strict=True))
-    for row in shown:
-        cells = [Text(escape(row.path) or "(model)")]
-        if width >= _VERY_NARROW:
-            cells.append(Text(escape(row.operator)))
-        if width >= _NARROW:
-            cells.append(Text("x".join(map(str, row.shape))))
-        cells += [_cell(row.activation_rms), _cell(row.gradient_rms, none="none")]
-        if width >= _VERY_NARROW:
-            cells.append(Text(by_row[id(row)], style="cyan"))
-        if width >= _NARROW:
-            cells.append(_cell(row.update_ratio))
-        cells.append(_units(row))
+    pairs = list(zip(rows, bars, strict=True))
+    if len(pairs) > _MOST_ROWS and not options.verbose:
+        half = _MOST_ROWS // 2
+        pairs = [*pairs[:half], *pairs[-half:]]
+    columns = _fitting(
+        [
+            _Column(
+                "layer", [Text(escape(row.path) or "(model)") for row, _ in pairs], right=False
+            ),
+            _Column("kind", [Text(escape(row.operator)) for row, _ in pairs], right=False),
+            _Column(
+                "shape", [Text("x".join(map(str, row.shape))) for row, _ in pairs], right=False
+            ),
+            _Column("activation", [_cell(row.activation_rms) for row, _ in pairs]),
+            _Column("gradient", [_cell(row.gradient_rms, none="none") for row, _ in pairs]),
+            _Column(_BAR, [Text(bar, style="cyan") for _, bar in pairs], right=False),
+            _Column("update", [_cell(row.update_ratio) for row, _ in pairs]),
+            _Column("units", [_units(row) for row, _ in pairs]),
+        ],
+        width,
+    )
+    table = Table(
+        box=box.ASCII if options.ascii else box.SIMPLE_HEAD, show_edge=False, header_style="bold"
+    )
+    for column in columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            no_wrap=column.title not in _FOLDED,
+            overflow="fold",
+        )
+    for cells in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*cells)
-    return table, len(rows) - len(shown)
+    return table, len(rows) - len(pairs)
+
+
+def _fitting(columns: list[_Column], width: int) -> list[_Column]:
+    """Return the columns without those that there is no room for, the least important first."""
+    for title in _DROPPED:
+        if sum(column.width + _GAP for column in columns) - 1 <= width:
+            break
+        columns = [column for column in columns if column.title != title]
+    return columns
 
 
 def _cell(value: float | None, none: str = "") -> Text:

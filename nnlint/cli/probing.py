@@ -214,7 +214,7 @@ class _Run:
             options=options,
             data=self.data,
             pool=self.pool,
-            progress=self.progress,
+            progress=lambda text: self.progress(f"{text}, and capturing a training step"),
         )
 
     def probed(
