@@ -39,7 +39,7 @@ def lint_file(
     from nnlint.linter.check import lint_paths
     from nnlint.linter.config import load_config
     from nnlint.linter.load.files import read_text
-    from nnlint.linter.selection import resolve
+    from nnlint.linter.selection import resolve_for_lint
     from nnlint.linter.suppress import apply_to_run
 
     name = os.fspath(path)
@@ -50,7 +50,7 @@ def lint_file(
         settings = dataclasses.replace(
             settings, default_model=ModelSettings(inputs=specs, loss=loss)
         )
-    rules = resolve(tuple(select) or settings.select, (*settings.ignore, *ignore))
+    rules = resolve_for_lint(tuple(select) or settings.select, (*settings.ignore, *ignore))
     report = lint_paths([name], settings, rules=rules)
     texts = dict(report.sources)
     for known in {model.path for model in report.models} - texts.keys():

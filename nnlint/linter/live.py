@@ -16,7 +16,7 @@ from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.findings import Location, Report
 from nnlint.linter.rules.base import rule_by_key
-from nnlint.linter.selection import resolve
+from nnlint.linter.selection import resolve_for_lint
 from nnlint.linter.settings import InputSpec, ModelSettings
 from nnlint.linter.suppress import apply
 
@@ -65,7 +65,7 @@ def lint(
             f"{loss!r} is no loss that nnlint knows",
             hint='try "cross_entropy" or nn.CrossEntropyLoss()',
         )
-    rules = resolve(select, ignore)
+    rules = resolve_for_lint(select, ignore)
     path, text, source = source_of(type(model))
     target = target_of(model, path, source)
     with undisturbed(model):

@@ -87,6 +87,24 @@ def resolve(
     return tuple(rule for rule in known if _chosen(rule, select, ignore))
 
 
+def resolve_for_lint(
+    select: Iterable[str] = (), ignore: Iterable[str] = ()
+) -> tuple[type[Rule], ...]:
+    """Return the rules to run as `resolve` does, where only a lint follows.
+
+    Raises:
+        UsageError: Only rules are selected that judge a probe, so that nothing would be checked.
+    """
+    select = tuple(select)
+    rules = resolve(select, ignore)
+    kinds = {rule.category for rule in rules} - {Category.TOOL}
+    if select and kinds == {Category.PROBE}:
+        raise UsageError(
+            f"only a probe can check {', '.join(select)}", hint="nnlint probe runs the model"
+        )
+    return rules
+
+
 def _chosen(rule: type[Rule], select: Sequence[str], ignore: Sequence[str]) -> bool:
     wanted = _closest(rule, select)
     if wanted is None:

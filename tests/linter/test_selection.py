@@ -12,6 +12,7 @@ from nnlint.linter.selection import (
     ignored_in,
     path_matches,
     resolve,
+    resolve_for_lint,
     rules_for,
     split_selectors,
 )
@@ -148,3 +149,19 @@ def test_rules_are_ignored_per_file(tmp_path: Path) -> None:
     path = str(tmp_path / "old" / "m.py")
     assert ignored_in(path, ignores, str(tmp_path)) == ("NNL91", "some-norm")
     assert [rule.code for rule in rules_for(path, RULES, settings)] == ["NNL901"]
+
+
+@pytest.mark.parametrize("selected", ["NNL801", "no-gradient", "NNL8"])
+def test_a_lint_of_rules_about_probes_alone_is_refused_with_the_command_for_them(
+    selected: str,
+) -> None:
+    with pytest.raises(UsageError, match=f"only a probe can check {selected}") as caught:
+        resolve_for_lint([selected])
+    assert "nnlint probe" in (caught.value.hint or "")
+    assert resolve([selected])
+
+
+def test_rules_about_probes_may_be_selected_beside_others() -> None:
+    assert resolve_for_lint(["ALL"]) == resolve(["ALL"])
+    assert resolve_for_lint(["NNL801", "NNL101"]) == resolve(["NNL801", "NNL101"])
+    assert resolve_for_lint() == resolve()
