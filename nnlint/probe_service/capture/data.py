@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import math
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -202,11 +203,10 @@ def _arrays(path: str) -> dict[str, torch.Tensor]:
         raise UsageError(f"{path} needs NumPy", hint="pip install nnlint[data]") from None
     found: dict[str, torch.Tensor] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
-                array = archive[name]
-                found[name] = torch.from_numpy(np.ascontiguousarray(array))
-    except (OSError, ValueError, TypeError, EOFError, KeyError) as error:
+                found[name] = torch.from_numpy(archive[name])
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be read: {failures.describe(error)}") from None
     return found
 

@@ -89,7 +89,7 @@ def _outcomes(report: Report, results: Sequence[TaskResult]) -> list[Capture | C
             outcomes.append(_refused(model.name, finding, place, model.reason))
         elif result.data is None:
             place = Location(model.path, model.line)
-            outcomes.append(_refused(model.name, result.finding, place, "it could not be captured"))
+            outcomes.append(_refused(model.name, result.finding, place))
         elif (wrong := result.data.get("usage")) is not None:
             raise UsageError(wrong["message"], hint=wrong["hint"])
         elif (refused := result.data.get("refused")) is not None:
@@ -99,8 +99,10 @@ def _outcomes(report: Report, results: Sequence[TaskResult]) -> list[Capture | C
     return outcomes
 
 
-def _refused(model: str, finding: Finding | None, place: Location, reason: str) -> CaptureRefused:
-    """Return the refusal for a model that did not even get as far as its capture."""
+def _refused(
+    model: str, finding: Finding | None, place: Location, reason: str = ""
+) -> CaptureRefused:
+    """Return the refusal for a model whose lint or capture did not come to its end."""
     if finding is None:
         return CaptureRefused(model, place, reason)
     return CaptureRefused(model, finding.location, reason or finding.message, finding.help)

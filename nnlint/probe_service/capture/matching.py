@@ -80,15 +80,15 @@ def _of_mapping(item: Mapping[str, Any], model: nn.Module, what: str) -> list[Re
     needed = _needed(model)
     labels = {name: value for name, value in item.items() if _is_label(name, value)}
     whole: list[Reading] = []
-    if len(needed) == 1 and not item.keys() & inspect.signature(model.forward).parameters.keys():
+    parameters = inspect.signature(model.forward).parameters
+    if len(needed) == 1 and len(item) > len(labels) and not item.keys() & parameters.keys():
         whole = [({needed[0]: dict(item)}, labels)]
     try:
-        apart = [_split(item, model, what)]
+        return [_split(item, model, what), *whole]
     except UsageError:
         if not whole:
             raise
-        apart = []
-    return apart + whole if len(item) - len(labels) == 1 else whole + apart
+        return whole
 
 
 def _is_label(name: str, value: Any) -> bool:
