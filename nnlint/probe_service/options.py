@@ -11,6 +11,8 @@ BATCH_SIZE = 16
 SAMPLES = 256
 # Gradients are judged after a few steps: at initialisation zero-initialised branches have none.
 STEPS = 3
+# What the optimisers step with where the user names no learning rate.
+LEARNING_RATES = {"sgd": 0.01, "adamw": 0.001}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from nnlint.errors import IncompatibleError, RefusedError, UsageError
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.client.address import Address
 from nnlint.probe_service.client.upload import digest_of
-from nnlint.probe_service.options import ProbeOptions
+from nnlint.probe_service.options import LEARNING_RATES, ProbeOptions
 from nnlint.protos.v1 import graph_pb2
 from nnlint.protos.v1 import probe_service_pb2 as pb
 
@@ -26,8 +26,6 @@ _PRECISIONS = {
     "autocast": pb.ProbeSettings.PRECISION_AUTOCAST_BFLOAT16,
     "autocast-float16": pb.ProbeSettings.PRECISION_AUTOCAST_FLOAT16,
 }
-# What the optimisers themselves take.
-_LEARNING_RATES = {"sgd": 0.01, "adamw": 0.001}
 
 
 def check_options(options: ProbeOptions) -> None:
@@ -99,7 +97,7 @@ def _optimizer(options: ProbeOptions) -> pb.Optimizer:
     name = options.optimizer or "sgd"
     rate = options.learning_rate
     optimizer = pb.Optimizer(
-        learning_rate=_LEARNING_RATES[name] if rate is None else rate,
+        learning_rate=LEARNING_RATES[name] if rate is None else rate,
         weight_decay=options.weight_decay,
     )
     if name == "adamw":

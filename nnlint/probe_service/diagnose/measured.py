@@ -21,11 +21,9 @@ from nnlint.linter.measured import (
     Units,
 )
 from nnlint.probe_service.capture.bundle import Capture
-from nnlint.probe_service.options import ProbeOptions
+from nnlint.probe_service.options import LEARNING_RATES, ProbeOptions
 from nnlint.protos.v1 import graph_pb2, measurement_pb2
 
-# What the optimisers step with where the user names no learning rate.
-LEARNING_RATES = {"sgd": 0.01, "adamw": 0.001}
 _PHASES: Mapping[int, Literal["forward", "backward", "input", "step"]] = {
     measurement_pb2.NonFinite.PHASE_FORWARD: "forward",
     measurement_pb2.NonFinite.PHASE_BACKWARD: "backward",

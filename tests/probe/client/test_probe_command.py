@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import psutil
 import pytest
 import trustme
@@ -206,6 +207,22 @@ def test_the_file_says_what_the_command_line_does_not() -> None:
     assert len(probe["losses"]) == 1
     assert (probe["batch_size"], probe["optimizer"]) == (5, "adamw")
     assert probe["learning_rate"] == 0.001
+
+
+@pytest.mark.usefixtures("project")
+def test_a_batch_of_the_users_own_is_run() -> None:
+    generator = np.random.default_rng(0)
+    inputs = generator.standard_normal((32, 12), dtype=np.float32)
+    np.savez("batch.npz", x=inputs, labels=generator.integers(0, 4, 32))
+    arguments = ["--data", "batch.npz", "--batch-size", "8", "--output-format", "json"]
+    code, out, err = nnlint("probe", "net.py:Healthy", *arguments)
+    assert (code, err) == (0, "")
+    (probe,) = json.loads(out)["probes"]
+    assert (probe["data"], probe["batch_size"], len(probe["losses"])) == ("user", 8, 3)
+    assert probe["units"][0]["samples"] <= 32
+    code, out, err = nnlint("probe", "net.py:Healthy", "--data", "missing.npz")
+    assert (code, out) == (2, "")
+    assert err.startswith("nnlint: error: missing.npz does not exist")
 
 
 @pytest.mark.usefixtures("project")
