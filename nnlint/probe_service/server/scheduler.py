@@ -22,8 +22,12 @@ from nnlint.protos.v1 import probe_service_pb2, worker_pb2
 
 _LOG = logging.getLogger(__name__)
 # Before the next try at a worker, after so many failures in a row.
-_PAUSES = (0.0, 0.5, 2.0, 5.0, 15.0, 60.0)
+_PAUSES = (0.0, 0.0, 0.5, 2.0, 5.0, 15.0, 60.0)
+# So many make a device one that does not work. A single worker may be lost to anything.
+_MANY_FAILURES = 2
 _RETRY_SECONDS = 60.0
+# So that workers which end as soon as they are ready keep no processor busy.
+_IDLE_PAUSE = 0.05
 
 
 @dataclass(eq=False, slots=True)
@@ -236,7 +240,7 @@ class Scheduler:
         while True:
             worker = await self._standby(slot)
             if worker is None:
-                if again is not None:
+                if again is not None and slot.about is None:
                     text = "the device has stopped working"
                     self._finish(again, RefusedError.unavailable(text, "NO_DEVICE"))
                     again = None
@@ -257,7 +261,7 @@ class Scheduler:
             ready = await worker.ready()
         except (OSError, UsageError, frames.FrameError) as error:
             _LOG.error("no worker can be started", extra={"cause": str(error)})
-        if ready is None:
+        if ready is None or not ready.devices:
             slot.failures += 1
             self._metrics.restarts.labels("start").inc()
             if worker is not None:
@@ -286,6 +290,7 @@ class Scheduler:
             return probe
         self._metrics.restarts.labels("idle").inc()
         await self._explain("a worker ended while it waited", worker)
+        await asyncio.sleep(_IDLE_PAUSE)
         return None
 
     async def _run(self, slot: Slot, worker: Worker, probe: Probe, *, last: bool) -> Probe | None:
@@ -331,7 +336,12 @@ class Scheduler:
 
     def _judge(self, slot: Slot, ready: worker_pb2.Ready | None) -> None:
         was = slot.about is not None
-        slot.about = ready.devices[0] if ready is not None and ready.devices else None
+        if ready is not None and ready.devices:
+            slot.about = ready.devices[0]
+        elif slot.failures >= _MANY_FAILURES:
+            slot.about = None
+        else:
+            return
         slot.tried.set()
         if was != (slot.about is not None):
             _LOG.info("device", extra={"device": slot.device, "works": not was})

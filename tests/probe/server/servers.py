@@ -73,7 +73,9 @@ class Server:
         return self.spawner().children()
 
     def workers(self) -> list[psutil.Process]:
-        return [child for keeper in self.keepers() for child in keeper.children()]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [child for keeper in self.keepers() for child in keeper.children()]
+        return []
 
     def worker(self) -> psutil.Process:
         """Return the one worker, once there is one."""

@@ -344,3 +344,15 @@ def test_metrics_and_log_tell_what_happened(tmp_path: Path) -> None:
         assert [line["message"] for line in lines] == ["probe runs", "probe ended"]
         assert lines[1]["outcome"] == "completed"
         assert all(json.dumps(line) for line in server.logged())
+
+
+def test_a_device_whose_workers_cannot_start_is_not_offered(tmp_path: Path) -> None:
+    with serving(tmp_path, executor="tests.probe.server.fakes:no_such_function") as server:
+        assert list(server.ready().devices) == []
+        assert health_of(server) == health_pb2.HealthCheckResponse.NOT_SERVING
+        server.upload(graphs.mlp())
+        with pytest.raises(grpc.RpcError) as raised:
+            list(server.start(graphs.mlp()))
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        (line, *_) = [line for line in server.logged() if "before it was ready" in line["message"]]
+        assert "no_such_function" in line["output"]
