@@ -56,6 +56,7 @@ check-protos: $(PROTOC)/.ready
 bench: $(READY)
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/rules.py
+	$(BIN)/python benchmarks/probe_service.py
 
 clean:
 	rm -rf $(VENV) $(PROTOC) build .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -51,7 +51,13 @@ class Embedded:
                 "a server can be started on Linux and macOS alone",
                 hint="--server names one that runs elsewhere",
             )
-        self._folder = _folder()
+        try:
+            self._folder = _folder()
+        except OSError as error:
+            raise ServiceError(
+                f"a folder for the probe's own server cannot be made: {error.strerror or error}",
+                hint="TMPDIR names a folder that can be written to",
+            ) from None
         announced, announce = os.pipe()
         parent, self._parent = os.pipe()
         self._announcement = os.fdopen(announced, "rb")

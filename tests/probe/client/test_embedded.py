@@ -172,6 +172,13 @@ def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) ->
     assert "it ended with code" in str(caught.value)
 
 
+def test_without_a_place_for_its_folder_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with Embedded() as server, pytest.raises(ServiceError, match="cannot be made") as caught:
+        server.start()
+    assert "TMPDIR" in caught.value.hint
+
+
 class Interrupting(Watch):
     def event(self, event: pb.ProbeEvent) -> None:
         if event.WhichOneof("event") == "step":

@@ -84,7 +84,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def nnlint(*arguments: str, timeout: float = 120) -> tuple[int, str, str]:
+def nnlint(*arguments: str, timeout: float = 300) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "nnlint", *arguments],
         capture_output=True,
