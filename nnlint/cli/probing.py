@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from nnlint.cli.checking import (
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from nnlint.probe_service.options import ProbeOptions
 
 NOT_PROBED = 2
+_SIGNALLED = 128
 _RENAMED = {"lr": "learning_rate"}
 
 
@@ -59,6 +64,7 @@ def probe(paths: Sequence[str], **options: Any) -> int:
     # What gRPC writes about a connection that fails is said by us, in a sentence.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_ended_in_order())
         address = address_of(choice)
         server = address or _embedded(stack)
         from nnlint.linter.load.pool import Pool
@@ -75,6 +81,29 @@ def probe(paths: Sequence[str], **options: Any) -> int:
     code = deliver(report, destinations, config, options)
     missed = not all(probed.complete for probed in report.probes)
     return NOT_PROBED if not code and missed and not options["exit_zero"] else code
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Leave no process and no file behind where a terminal closes or a time limit passes."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        sys.exit(_SIGNALLED + number)
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in names]
+    alone = threading.current_thread() is threading.main_thread()
+    # One that is ignored, as nohup does, stays so.
+    before = {
+        number: signal.signal(number, leave)
+        for number in numbers
+        if alone and signal.getsignal(number) is signal.SIG_DFL
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def choose(settings: ProbeSettings, options: Mapping[str, Any]) -> ProbeSettings:

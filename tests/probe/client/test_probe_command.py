@@ -236,7 +236,11 @@ def test_the_second_probe_of_a_file_says_the_same() -> None:
     assert first == second
 
 
-def test_an_interrupt_leaves_nothing(project: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+)
+def test_an_interrupt_leaves_nothing(number: int, expected: int, project: Path) -> None:
     client = subprocess.Popen(
         [
             *(sys.executable, "-m", "nnlint", "probe", "net.py:Healthy", "-v"),
@@ -251,9 +255,9 @@ def test_an_interrupt_leaves_nothing(project: Path) -> None:
         if "step 1 of" in line:
             break
     processes = family(client.pid)[1:]
-    client.send_signal(signal.SIGINT)
+    client.send_signal(number)
     out, err = client.communicate(timeout=60)
-    assert client.returncode == 130
+    assert client.returncode == expected
     assert out == ""
     assert "Traceback" not in err
     assert until(lambda: gone(processes))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,16 @@ class Server:
             assert json.loads(announcement.readline())["address"]
 
     def end(self, number: int) -> None:
-        self.process.send_signal(number)
-        self.process.wait(30)
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(30)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
-    return Server(tmp_path)
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.end(signal.SIGKILL)
 
 
 class AtStep(Watch):
