@@ -137,7 +137,12 @@ def run(
 def undisturbed(seed: int) -> Iterator[None]:
     """Seed every source of random numbers for the first step, and restore them afterwards."""
     state = random.getstate()
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
+    with contextlib.ExitStack() as stack:
+        for context in (torch.random.fork_rng([]), warnings.catch_warnings(), torch.enable_grad()):
+            stack.enter_context(context)
+        if "torch._dynamo" in sys.modules:
+            # What the user has compiled runs as it was written, and at once.
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         warnings.simplefilter("ignore")
         torch.manual_seed(stream(seed, 0))
         random.seed(seed)

@@ -48,7 +48,8 @@ def calls(
     for choice in _choices(model, graph, settings, passed):
         flat, spec = pytree.tree_flatten(choice.values)
         batch = guess.batch_of({str(place): tensor for place, tensor in enumerate(flat)})
-        for samples in (size, batch):
+        # A batch that is written into forward is the linter's own, or 1, if it is found at all.
+        for samples in (size, batch, 1):
             scaled = [_with_batch(tensor, batch, samples) for tensor in flat]
             feeds = [
                 drawn(

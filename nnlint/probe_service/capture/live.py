@@ -45,6 +45,9 @@ def capture_live(
         UsageError: An argument is not of a form named above.
         CaptureError: The step cannot be captured.
     """
+    compiled = getattr(model, "_orig_mod", None)
+    if isinstance(compiled, torch.nn.Module):
+        model = compiled
     if not isinstance(model, torch.nn.Module):
         raise UsageError(f"probe() takes a torch.nn.Module, not {type(model).__name__}")
     options = options or ProbeOptions()

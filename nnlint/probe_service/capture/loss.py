@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -177,7 +177,7 @@ def settle(known: Plan, output: Any) -> Plan:
         return known
     if forward_losses(output):
         return replace(known, terms=(ForwardLoss(),), source="forward")
-    if not any(_trainable(leaf) for leaf in pytree.tree_leaves(output)):
+    if not any(map(_trainable, tensors_of(output))):
         raise CaptureError("no output of forward depends on a parameter that requires gradients")
     stand_in = Term(
         "mse_loss", F.mse_loss, label="mse_loss against random numbers", steps=(_first_trainable,)
@@ -212,21 +212,23 @@ def forward_losses(output: Any) -> list[torch.Tensor]:
 
 def first_tensor(value: Any) -> Any:
     """Return the first tensor of a tuple, list, mapping or structured output."""
-    if isinstance(value, torch.Tensor):
-        return value
-    leaves = pytree.tree_leaves(value)
-    if not leaves or not any(isinstance(leaf, torch.Tensor) for leaf in leaves):
-        leaves = list(_attributes(value))
-    return next((leaf for leaf in leaves if isinstance(leaf, torch.Tensor)), None)
+    return next(iter(tensors_of(value)), None)
 
 
-def _attributes(value: Any) -> Iterator[Any]:
-    for each in getattr(value, "__dict__", {}).values():
-        yield from pytree.tree_leaves(each)
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """Return every tensor of a model's output, also those in attributes of plain objects."""
+    found: list[torch.Tensor] = []
+    for leaf in pytree.tree_leaves(value):
+        if isinstance(leaf, torch.Tensor):
+            found.append(leaf)
+        elif not isinstance(leaf, (type, nn.Module)) and hasattr(leaf, "__dict__"):
+            inner = pytree.tree_leaves(list(vars(leaf).values()))
+            found += [each for each in inner if isinstance(each, torch.Tensor)]
+    return found
 
 
 def _first_trainable(output: Any) -> Any:
-    return next((leaf for leaf in pytree.tree_leaves(output) if _trainable(leaf)), output)
+    return next((tensor for tensor in tensors_of(output) if _trainable(tensor)), output)
 
 
 def _trainable(value: Any) -> bool:

@@ -78,6 +78,11 @@ def _note(
     step: Step, operation: Operation, carried: Sequence[set[int]], limits: dict[int, int]
 ) -> None:
     """Note the size of what an operation looks up."""
+    if operation.operator == "aten.one_hot.default":
+        classes = operation.arguments[1] if len(operation.arguments) > 1 else -1
+        if isinstance(classes, int) and classes > 0:
+            _limit(_carried(operation.arguments[0], carried), classes, limits)
+        return
     if operation.operator == "aten.index.Tensor":
         table, positions = operation.arguments[0], operation.arguments[1]
         sizes = _sizes(step, table)

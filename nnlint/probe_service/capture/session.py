@@ -27,7 +27,7 @@ from nnlint.probe_service.capture.places import Places
 from nnlint.probe_service.capture.ranges import ranges
 from nnlint.probe_service.capture.wrapper import TrainingStep, copied
 from nnlint.probe_service.encode.encode import Encoded, NotEncodableError, encode
-from nnlint.probe_service.options import ProbeOptions
+from nnlint.probe_service.options import BATCH_SIZE, ProbeOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,7 +114,16 @@ def capture(subject: Subject, options: ProbeOptions) -> Capture:
         loss_source=eager.plan.source,
         data="user" if subject.batch is not None else "random",
         parity=compared,
-        notes=tuple(dict.fromkeys((*eager.plan.notes, *exported.notes, *_remarks(subject, eager)))),
+        notes=tuple(
+            dict.fromkeys(
+                (
+                    *eager.plan.notes,
+                    *exported.notes,
+                    *_remarks(subject, eager),
+                    *_sizes(subject, options, call),
+                )
+            )
+        ),
     )
 
 
@@ -122,7 +131,16 @@ def _ready(subject: Subject, options: ProbeOptions) -> Subject:
     """Return the subject with a model whose parameters all exist.
 
     Lazy layers make theirs when they first run: that is done on a copy.
+
+    Raises:
+        CaptureError: They never do, or a part of the model is no Python that could be followed.
     """
+    for name, module in subject.model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise CaptureError(
+                f"{name or 'the model'} is compiled by TorchScript, which capture cannot follow",
+                location=subject.target.location,
+            )
     if not any(map(is_lazy, (*subject.model.parameters(), *subject.model.buffers()))):
         return subject
     for call, _ in _calls(subject, options):
@@ -233,6 +251,15 @@ def _encode(subject: Subject, exported: Exported) -> Encoded:
         site = exported.nodes[error.operation] if error.operation >= 0 else None
         place = site.location if site is not None else None
         raise CaptureError(str(error), location=place or subject.target.location) from None
+
+
+def _sizes(subject: Subject, options: ProbeOptions, call: Call) -> Iterator[str]:
+    wanted = options.batch_size or BATCH_SIZE
+    if subject.batch is None and call.feeds and call.batch_size != wanted:
+        yield (
+            f"forward does not accept a batch of {wanted}: one of {call.batch_size} was taken, "
+            "and so the activity of units is that of few samples a step"
+        )
 
 
 def _remarks(subject: Subject, eager: Eager) -> Iterator[str]:

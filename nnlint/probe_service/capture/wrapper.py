@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from nnlint.probe_service.capture.feed import Call
-from nnlint.probe_service.capture.loss import ForwardLoss, Term, forward_losses
+from nnlint.probe_service.capture.loss import ForwardLoss, Term, forward_losses, tensors_of
 
 # Under these names the user's model and the losses stand in the wrapper.
 MODEL = "model"
@@ -77,11 +76,6 @@ class TrainingStep(nn.Module):
         loss = self.loss(output, tensors[count:])
         losses = forward_losses(output) if isinstance(self.terms[0], ForwardLoss) else []
         return (loss, *(t for t in tensors_of(output) if not any(t is each for each in losses)))
-
-
-def tensors_of(output: Any) -> list[torch.Tensor]:
-    """Return every tensor of a model's output."""
-    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
 
 
 def copied(model: nn.Module, *, share: bool = False) -> nn.Module:

@@ -27,7 +27,7 @@ allow(
 allow(
     "writes; a position beyond the dimension is refused",
     """
-    aten.index_add.default aten.index_add_.default aten.index_copy.default
+    aten.embedding_renorm_.default aten.index_add.default aten.index_add_.default aten.index_copy.default
     aten.index_copy_.default aten.index_fill.int_Scalar aten.index_fill.int_Tensor
     aten.index_fill_.int_Scalar aten.index_fill_.int_Tensor aten.index_put.default
     aten.index_put_.default aten.masked_scatter.default aten.masked_scatter_.default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,54 @@ def test_a_model_without_anything_to_train_is_refused() -> None:
 def test_a_model_without_values_is_refused() -> None:
     with pytest.raises(UsageError, match="meta device"):
         capture_live(nn.Linear(3, 3, device="meta"))
+
+
+def test_what_torchscript_has_compiled_is_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(torch.jit.script(nn.Linear(3, 3)))
+    with pytest.raises(CaptureError, match="0 is compiled by TorchScript"):
+        capture_live(model, torch.randn(2, 3))
+
+
+def test_what_torch_compile_has_wrapped_is_captured_as_it_was_written() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole, part = torch.compile(model), torch.compile(model[0])
+    for compiled in (whole, nn.Sequential(part, model[1])):
+        assert capture_live(compiled, torch.randn(2, 3)).parity.bit_equal
+
+
+def test_a_batch_size_that_forward_has_written_into_it_is_found_and_told() -> None:
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(x).view(1, 3)
+
+    captured = capture_live(Fixed())
+    assert captured.batch_size == 1
+    assert any("does not accept a batch of 16" in note for note in captured.notes)
+
+
+def test_tensors_in_the_attributes_of_an_object_are_outputs() -> None:
+    class Result:
+        def __init__(self, logits: torch.Tensor) -> None:
+            self.logits = logits
+
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(6, 3)
+
+        def forward(self, x: torch.Tensor) -> Result:
+            return Result(self.linear(x))
+
+    captured = capture_live(Wrapped(), torch.randn(4, 6), "cross_entropy")
+    assert len(graph_pb2.Graph.FromString(captured.graph).outputs) == 1
 
 
 @pytest.mark.parametrize("model", [3, nn.Linear, "Net"])

@@ -217,3 +217,90 @@ def test_python_randomness_in_forward_is_seeded_alike() -> None:
     state = random.getstate()
     assert capture_live(Stochastic(), torch.randn(2, 5)).parity.bit_equal
     assert random.getstate() == state
+
+
+# Each with the sizes of one input, as torch.nn documents them.
+LAYERS: list[tuple[nn.Module, tuple[int, ...]]] = [
+    *(
+        (activation, (4, 8))
+        for activation in (
+            nn.AlphaDropout(),
+            nn.CELU(),
+            nn.ELU(),
+            nn.FeatureAlphaDropout(),
+            nn.GELU(),
+            nn.GELU("tanh"),
+            nn.GLU(),
+            nn.Hardshrink(),
+            nn.Hardsigmoid(),
+            nn.Hardswish(),
+            nn.Hardtanh(),
+            nn.LayerNorm(8),
+            nn.LeakyReLU(),
+            nn.LogSigmoid(),
+            nn.LogSoftmax(1),
+            nn.Mish(),
+            nn.PReLU(),
+            nn.RMSNorm(8),
+            nn.RReLU(),
+            nn.ReLU6(),
+            nn.SELU(),
+            nn.SiLU(),
+            nn.Softmax(1),
+            nn.Softmin(1),
+            nn.Softplus(),
+            nn.Softshrink(),
+            nn.Softsign(),
+            nn.Tanhshrink(),
+            nn.Threshold(0.1, 0.2),
+        )
+    ),
+    (nn.AdaptiveAvgPool3d(2), (2, 3, 4, 4, 4)),
+    (nn.AdaptiveMaxPool1d(2), (2, 3, 8)),
+    (nn.AdaptiveMaxPool2d(2), (2, 3, 8, 8)),
+    (nn.AvgPool1d(2), (2, 3, 8)),
+    (nn.AvgPool3d(2), (2, 3, 4, 4, 4)),
+    (nn.ChannelShuffle(3), (2, 3, 4, 4)),
+    (nn.CircularPad1d(1), (2, 3, 8)),
+    (nn.Conv1d(3, 4, 3, padding="same"), (2, 3, 8)),
+    (nn.Conv3d(3, 4, 3), (2, 3, 4, 4, 4)),
+    (nn.ConvTranspose1d(3, 4, 3), (2, 3, 8)),
+    (nn.ConvTranspose2d(3, 4, 3, stride=2), (2, 3, 5, 5)),
+    (nn.ConvTranspose3d(3, 4, 3), (2, 3, 4, 4, 4)),
+    (nn.Dropout1d(), (2, 3, 8)),
+    (nn.Fold((4, 4), (2, 2)), (2, 12, 9)),
+    (nn.GroupNorm(3, 6), (2, 6, 4, 4)),
+    (nn.InstanceNorm2d(3, affine=True, track_running_stats=True), (2, 3, 8, 8)),
+    (nn.LPPool2d(2, 2), (2, 3, 8, 8)),
+    (nn.LocalResponseNorm(3), (2, 3, 8, 8)),
+    (nn.MaxPool1d(2), (2, 3, 8)),
+    (nn.MaxPool3d(2), (2, 3, 4, 4, 4)),
+    (nn.PixelUnshuffle(2), (2, 3, 8, 8)),
+    (nn.ReflectionPad2d(1), (2, 3, 8, 8)),
+    (nn.ReplicationPad3d(1), (2, 3, 4, 4, 4)),
+    (nn.TransformerEncoderLayer(8, 2, 16), (5, 2, 8)),
+    (nn.Unfold(2), (2, 3, 4, 4)),
+    (nn.Upsample(scale_factor=2, mode="bicubic"), (2, 3, 8, 8)),
+    (nn.Upsample(scale_factor=2, mode="bilinear"), (2, 3, 8, 8)),
+    (nn.Upsample(scale_factor=2, mode="linear"), (2, 3, 8)),
+    (nn.Upsample(scale_factor=2, mode="trilinear"), (2, 3, 4, 4, 4)),
+    (nn.Upsample(size=(5, 5), mode="nearest-exact"), (2, 3, 8, 8)),
+]
+
+
+class Scaled(nn.Module):
+    """A layer behind a parameter, so that something is trained."""
+
+    def __init__(self, layer: nn.Module, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.linspace(0.5, 1.5, width))
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x * self.scale)
+
+
+@pytest.mark.parametrize(("layer", "sizes"), LAYERS, ids=lambda value: str(value)[:40])
+def test_every_usual_layer_is_captured(layer: nn.Module, sizes: tuple[int, ...]) -> None:
+    captured = capture_live(Scaled(layer, sizes[-1]), torch.randn(sizes))
+    assert captured.parity.bit_equal
