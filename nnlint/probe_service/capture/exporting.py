@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+from torch.cuda.amp import common as amp
 from torch.utils import checkpoint
 
 # Passes that put what happens under no_grad, and under autocast, into graphs of their own. Of one
@@ -27,6 +29,9 @@ def exporting() -> Iterator[None]:
         # A checkpointed function runs under no_grad first, and once more for its gradients.
         function = checkpoint.CheckpointFunction
         stack.enter_context(_replaced(function, "apply", staticmethod(_called)))
+        # Autocast on a GPU is kept for a server that has one, though there may be none here.
+        stack.enter_context(_replaced(amp, "amp_definitely_not_available", lambda: False))
+        stack.enter_context(_replaced(torch.cuda, "is_bf16_supported", lambda *_: True))
         stack.enter_context(silent())
         yield
 

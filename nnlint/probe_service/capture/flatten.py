@@ -27,6 +27,7 @@ _ASSERTIONS = (
     "aten._functional_assert",
     "aten._functional_sym_constrain",
 )
+_DEVICES = frozenset({"cpu", "cuda"})
 _DROPPED = ("layout", "pin_memory", "generator")
 
 
@@ -106,16 +107,14 @@ class _Modes:
         Whether it caches is not told: tracing turns that off for all blocks. Nearly all do, and
         for one that does not the comparison with the live model says so.
         """
-        cast = Autocast(
-            device,
-            dtype if dtype is not None else torch.get_autocast_dtype(device),
-            enabled=bool(enabled),
-            cache_enabled=True,
-        )
         current = self.current
-        others = tuple(c for c in self.modes[current].autocasts if c.device != cast.device)
+        casts = self.modes[current].autocasts
+        if device in _DEVICES:  # on others it has no effect where a probe runs
+            wanted = dtype if dtype is not None else torch.get_autocast_dtype(device)
+            cast = Autocast(device, wanted, enabled=bool(enabled), cache_enabled=True)
+            casts = (*(other for other in casts if other.device != device), cast)
         self._blocks.append(len(self.modes))
-        self.modes.append(Mode(self.grad, (*others, cast), current))
+        self.modes.append(Mode(self.grad, casts, current))
 
     def leave(self) -> None:
         """End a block."""
@@ -274,7 +273,7 @@ class _Walk:
             return [self._plain(each, node) for each in value]  # type: ignore[misc] # no list is within
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             raise NotFlatError("a size or number that is only known when forward runs", node)
-        if isinstance(value, torch.device) and value.type not in {"cpu", "cuda"}:
+        if isinstance(value, torch.device) and value.type not in _DEVICES:
             raise NotFlatError(f"a tensor on the device {value}", node)
         return value  # type: ignore[no-any-return]
 

@@ -201,6 +201,25 @@ def test_results_that_nothing_uses_are_dropped_but_random_ones_keep_the_stream()
     assert "unused.weight" in {tensor.name for tensor in captured.tensors}
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_on_a_gpu_is_kept_for_a_server_that_has_one(dtype: torch.dtype) -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cuda", dtype=dtype):
+                return self.linear(x)
+
+    captured = capture_live(Mixed(), torch.randn(3, 4))
+    graph = graph_pb2.Graph.FromString(captured.graph)
+    (cast,) = graph.regions[graph.nodes[0].region].autocasts
+    assert cast.device == graph_pb2.Region.Autocast.DEVICE_CUDA
+    assert cast.enabled
+    assert captured.parity.bit_equal
+
+
 class Deciding(nn.Module):
     def __init__(self) -> None:
         super().__init__()
