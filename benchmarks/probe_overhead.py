@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.probe_zoo import torchvision
 from nnlint.probe_service.capture.live import capture_live
+from nnlint.probe_service.options import BATCH_SIZE
 from nnlint.probe_service.replay.measure import Meter
 from nnlint.probe_service.replay.optimise import Trainer
 from nnlint.probe_service.replay.plan import plan
@@ -64,7 +65,8 @@ class Transformer(nn.Module):
 
 def made(name: str, device: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     """Return a model with inputs and labels."""
-    batch, size = (8, 64) if device == "cpu" else (32, 224)
+    # On the CPU the batch that a probe takes by default.
+    batch, size = (BATCH_SIZE, 64) if device == "cpu" else (32, 224)
     labels = torch.randint(0, 1000, (batch,))
     if name == "transformer":
         return Transformer(), torch.randint(0, 1000, (batch, 64)), labels

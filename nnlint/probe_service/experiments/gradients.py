@@ -11,9 +11,10 @@ from nnlint.probe_service.experiments.base import Context
 from nnlint.probe_service.experiments.needs import Needs
 from nnlint.probe_service.replay import localise, optimise
 from nnlint.probe_service.replay.activity import Activity
-from nnlint.probe_service.replay.measure import Doubtful, Meter, Reading
+from nnlint.probe_service.replay.measure import Meter
 from nnlint.probe_service.replay.optimise import Trainer
 from nnlint.probe_service.replay.ranges import range_of
+from nnlint.probe_service.replay.reading import Doubtful, Reading
 from nnlint.probe_service.replay.violations import Violation
 from nnlint.protos.v1 import probe_service_pb2
 

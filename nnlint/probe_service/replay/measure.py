@@ -13,76 +13,22 @@ them in float64.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import torch
 
-from nnlint.probe_service.replay.parameters import Parameters, Rows
+from nnlint.probe_service.replay.parameters import Parameters, Places, Share
 from nnlint.probe_service.replay.plan import Observed, Plan
-from nnlint.probe_service.replay.reducing import Held, Reducer, at_once, careful, slots
-from nnlint.protos.v1 import measurement_pb2
-
-# Beyond these, sums of squares in float32 lose their digits.
-_SMALL, _LARGE = 1e-16, 1e17
-_NOTHING = -1.0
-# Rows of the buffer: for the nodes, then for the parameters.
-_NORM, _HIGH, _LOW, _NONZEROS, _GRADIENT_NORM, _GRADIENT_HIGH, _GRADIENT_LOW = range(7)
-_NODE_ROWS = 7
-_P_NORM, _P_GRADIENT_NORM, _P_GRADIENT_HIGH, _P_GRADIENT_LOW, _P_UPDATE, _P_UPDATE_HIGH = range(6)
-_PARAMETER_ROWS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Doubtful:
-    """Which root mean squares float32 could not hold.
-
-    Attributes:
-        values: Positions in `Plan.nodes`, for the values.
-        gradients: Likewise for the gradients of the values.
-        parameters: Positions in `Plan.parameters`.
-    """
-
-    values: frozenset[int] = frozenset()
-    gradients: frozenset[int] = frozenset()
-    parameters: frozenset[int] = frozenset()
-
-    def __bool__(self) -> bool:
-        return bool(self.values or self.gradients or self.parameters)
-
-    def __or__(self, other: Doubtful) -> Doubtful:
-        return Doubtful(
-            self.values | other.values,
-            self.gradients | other.gradients,
-            self.parameters | other.parameters,
-        )
-
-    def __le__(self, other: Doubtful) -> bool:
-        return (
-            self.values <= other.values
-            and self.gradients <= other.gradients
-            and self.parameters <= other.parameters
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one step gave.
-
-    Attributes:
-        statistics: As it is sent; without step and seconds.
-        doubtful: What has to be measured again with care.
-        poisoned: Whether the loss or a gradient of a parameter is not finite.
-        has_nan: Whether any value or gradient is NaN.
-        broken: Positions in `Plan.parameters` whose gradient is finite and whose update is not.
-    """
-
-    statistics: measurement_pb2.StepStatistics
-    doubtful: Doubtful
-    poisoned: bool
-    has_nan: bool
-    broken: tuple[int, ...] = field(default=())
+from nnlint.probe_service.replay.reading import Decoder, Doubtful, OfNode, OfParameter, Reading
+from nnlint.probe_service.replay.reducing import (
+    TINY,
+    Held,
+    Slots,
+    at_once,
+    careful,
+    for_size,
+    slots,
+)
 
 
 class Meter:
@@ -105,18 +51,10 @@ class Meter:
         """
         self.plan = plan
         self.care = care or Doubtful()
-        count, parameters = len(plan.nodes), len(plan.parameters)
-        self._size = _NODE_ROWS * count
-        total = self._size + _PARAMETER_ROWS * parameters + 2
-        blank = torch.zeros(total)
-        for row in (_NORM, _NONZEROS, _GRADIENT_NORM):
-            blank[row * count : (row + 1) * count] = _NOTHING
-        for row in (_P_NORM, _P_GRADIENT_NORM, _P_UPDATE):
-            start = self._size + row * parameters
-            blank[start : start + parameters] = _NOTHING
-        self._blank = blank.to(device)
+        self._decoder = Decoder(plan, self.care)
+        self._blank = self._decoder.blank().to(device)
         self._buffer = self._blank.clone()
-        self._host = torch.empty(total, pin_memory=device.type == "cuda")
+        self._host = torch.empty(self._buffer.shape, pin_memory=device.type == "cuda")
         self._held = Held(cuda=device.type == "cuda")
         self._parameters: Parameters | None = None
         self.watch: list[Callable[[torch.Tensor], None] | None] = [None] * nodes
@@ -134,214 +72,95 @@ class Meter:
         self._buffer[-2].copy_(value)
         self._buffer[-1].copy_(value - self._buffer[-2])
 
-    def gradients(self, parameters: Sequence[torch.Tensor]) -> None:
-        """Measure parameters and their gradients, after the backward pass."""
+    def gradients(self, parameters: Sequence[torch.Tensor], divided: Sequence[Share]) -> Parameters:
+        """Return what measures parameters and gradients, share by share around the step."""
+        self._held.flush()
         if self._parameters is None:
-            self._parameters = Parameters(parameters, self._rows(), self.care.parameters)
-        self._parameters.gradients(self._held)
-
-    def updates(self) -> None:
-        """Measure what the optimiser has changed."""
-        if self._parameters is not None:
-            self._parameters.updates()
+            self._parameters = Parameters(parameters, divided, self._places(), self.care.parameters)
+        return self._parameters
 
     def read(self) -> Reading:
         """Bring the step to the host: the one transfer, and the one wait for the device."""
         self._held.flush()
         self._host.copy_(self._buffer)
-        return _Decoder(self.plan, self.care, self._host.tolist()).reading()
+        return self._decoder.read(self._host)
 
-    def _rows(self) -> Rows:
+    def _places(self) -> Places:
         count = len(self.plan.parameters)
+        place = self._decoder.parameter_place
 
-        def start(row: int) -> int:
-            return self._size + row * count
+        def at(position: int, *rows: OfParameter) -> Slots:
+            return slots(self._buffer, *[place(row, position) for row in rows])
 
-        def row(which: int) -> torch.Tensor:
-            return self._buffer[start(which) : start(which) + count]
+        def row(which: OfParameter) -> torch.Tensor:
+            return self._buffer[place(which, 0) : place(which, 0) + count]
 
-        return Rows(
-            norm=row(_P_NORM),
-            update=row(_P_UPDATE),
-            update_high=row(_P_UPDATE_HIGH),
+        every = range(count)
+        return Places(
+            values=tuple(at(each, OfParameter.NORM) for each in every),
             gradients=tuple(
-                slots(
-                    self._buffer,
-                    start(_P_GRADIENT_NORM) + position,
-                    start(_P_GRADIENT_HIGH) + position,
-                    start(_P_GRADIENT_LOW) + position,
+                at(
+                    each,
+                    OfParameter.GRADIENT_NORM,
+                    OfParameter.GRADIENT_HIGH,
+                    OfParameter.GRADIENT_LOW,
                 )
-                for position in range(count)
+                for each in every
             ),
+            changes=tuple(
+                at(each, OfParameter.UPDATE, OfParameter.UPDATE_HIGH, OfParameter.UPDATE_LOW)
+                for each in every
+            ),
+            rows=(row(OfParameter.NORM), row(OfParameter.UPDATE), row(OfParameter.UPDATE_HIGH)),
         )
 
-    def _reducer(self, *, care: bool, now: bool = False) -> Reducer:
+    def _reducer(
+        self, into: Slots, count: int, *, care: bool, now: bool = False
+    ) -> Callable[[torch.Tensor], None]:
+        """Return what reduces the tensors of one place, of so many elements."""
         if care:
-            return careful
-        return at_once if now else self._held.add
+            return lambda value: careful(value, into)
+        held = self._held
+        if self._buffer.is_cuda or (count <= TINY and not now):
+            if now:
+                return lambda value: at_once(value, into)
+            return lambda value: held.add(value, into)
+        plain, float32 = for_size(into, count), torch.float32
+
+        def reduce(value: torch.Tensor) -> None:
+            if value.dtype is float32:
+                plain(value)
+            else:
+                at_once(value, into)
+
+        return reduce
 
     def _observer(self, position: int, observed: Observed) -> Callable[[torch.Tensor], None]:
-        count = len(self.plan.nodes)
-
-        def place(row: int) -> int:
-            return row * count + position
+        def place(row: OfNode) -> int:
+            return self._decoder.node_place(row, position)
 
         into = slots(
             self._buffer,
-            place(_NORM),
-            place(_HIGH),
-            -1 if observed.never_negative else place(_LOW),
-            place(_NONZEROS) if observed.counts_zeros else -1,
+            place(OfNode.NORM),
+            place(OfNode.HIGH),
+            -1 if observed.never_negative else place(OfNode.LOW),
+            place(OfNode.NONZEROS) if observed.counts_zeros else -1,
         )
         gradient_into = slots(
-            self._buffer, place(_GRADIENT_NORM), place(_GRADIENT_HIGH), place(_GRADIENT_LOW)
+            self._buffer,
+            place(OfNode.GRADIENT_NORM),
+            place(OfNode.GRADIENT_HIGH),
+            place(OfNode.GRADIENT_LOW),
         )
-        reduce = self._reducer(care=position in self.care.values, now=observed.overwritten)
-        reduce_gradient = self._reducer(care=position in self.care.gradients)
-
-        def see_gradient(gradient: torch.Tensor) -> None:
-            reduce_gradient(gradient, gradient_into)
+        count = observed.elements
+        reduce = self._reducer(
+            into, count, care=position in self.care.values, now=observed.overwritten
+        )
+        see_gradient = self._reducer(gradient_into, count, care=position in self.care.gradients)
 
         def see(value: torch.Tensor) -> None:
             if value.requires_grad:
                 value.register_hook(see_gradient)  # type: ignore[no-untyped-call]
-            reduce(value.detach(), into)
+            reduce(value.detach())
 
         return see
-
-
-class _Decoder:
-    """Reads the buffer of one step."""
-
-    def __init__(self, plan: Plan, care: Doubtful, numbers: list[float]) -> None:
-        self.plan = plan
-        self.care = care
-        self.numbers = numbers
-        self.statistics = measurement_pb2.StepStatistics(measured=True)
-        self.has_nan = False
-
-    def _row(self, row: int, *, parameters: bool = False) -> list[float]:
-        count = len(self.plan.nodes)
-        if not parameters:
-            return self.numbers[row * count : (row + 1) * count]
-        start = _NODE_ROWS * count
-        count = len(self.plan.parameters)
-        return self.numbers[start + row * count : start + (row + 1) * count]
-
-    def reading(self) -> Reading:
-        statistics, plan = self.statistics, self.plan
-        high, low = self.numbers[-2:]
-        statistics.loss = high + low if math.isfinite(high) else high
-        counts = [each.elements for each in plan.nodes]
-        values = self._magnitudes(
-            self._row(_NORM), counts, self._row(_HIGH), self._row(_LOW), self.care.values
-        )
-        statistics.activation_rms.extend(values.rms)
-        statistics.activation_abs_max.extend(values.peaks)
-        statistics.activation_zero_fraction.extend(
-            others if others < 0 else 1 - others / count
-            for others, count in zip(self._row(_NONZEROS), counts, strict=True)
-        )
-        gradients = self._magnitudes(
-            self._row(_GRADIENT_NORM),
-            counts,
-            self._row(_GRADIENT_HIGH),
-            self._row(_GRADIENT_LOW),
-            self.care.gradients,
-        )
-        statistics.gradient_rms.extend(gradients.rms)
-        statistics.gradient_abs_max.extend(gradients.peaks)
-        parameters, poisoned, broken = self._of_parameters()
-        return Reading(
-            statistics=statistics,
-            doubtful=Doubtful(values.doubtful, gradients.doubtful, parameters),
-            poisoned=poisoned or not math.isfinite(statistics.loss),
-            has_nan=self.has_nan,
-            broken=broken,
-        )
-
-    def _of_parameters(self) -> tuple[frozenset[int], bool, tuple[int, ...]]:
-        statistics, counts, care = (
-            self.statistics,
-            self.plan.parameter_elements,
-            self.care.parameters,
-        )
-        gradients = self._magnitudes(
-            self._row(_P_GRADIENT_NORM, parameters=True),
-            counts,
-            self._row(_P_GRADIENT_HIGH, parameters=True),
-            self._row(_P_GRADIENT_LOW, parameters=True),
-            care,
-        )
-        norms = self._row(_P_NORM, parameters=True)
-        changes = self._row(_P_UPDATE, parameters=True)
-        broken = []
-        peaks = self._row(_P_UPDATE_HIGH, parameters=True)
-        doubtful = set(gradients.doubtful)
-        for position, count in enumerate(counts):
-            scale = 1.0 if position in care else 1 / math.sqrt(max(count, 1))
-            rms = _scaled(norms[position], scale)
-            change = _scaled(changes[position], scale)
-            peak = gradients.peaks[position]
-            vanished = change == 0 and peaks[position] > 0
-            if position not in care and (_lost(rms) or _lost(change) or vanished):
-                doubtful.add(position)
-            if math.isfinite(peak) and math.isfinite(rms) and not math.isfinite(change):
-                broken.append(position)
-            statistics.parameter_rms.append(rms)
-            statistics.update_ratio.append(_ratio(change, rms))
-        statistics.parameter_gradient_rms.extend(gradients.rms)
-        statistics.parameter_gradient_abs_max.extend(gradients.peaks)
-        poisoned = any(not math.isfinite(peak) for peak in gradients.peaks)
-        return frozenset(doubtful), poisoned, tuple(broken)
-
-    def _magnitudes(
-        self,
-        norms: Sequence[float],
-        counts: Sequence[int],
-        highs: Sequence[float],
-        lows: Sequence[float],
-        care: Collection[int],
-    ) -> _Magnitudes:
-        rms, peaks, doubtful = [], [], []
-        for position, (norm, count, high, low) in enumerate(
-            zip(norms, counts, highs, lows, strict=True)
-        ):
-            if norm == _NOTHING:
-                rms.append(_NOTHING)
-                peaks.append(_NOTHING)
-                continue
-            peak = high if math.isnan(high) else low if math.isnan(low) else max(high, -low)
-            self.has_nan = self.has_nan or math.isnan(peak)
-            if position in care:
-                rms.append(norm)
-            else:
-                rms.append(norm / math.sqrt(max(count, 1)))
-                if 0 < peak < _SMALL or _LARGE < peak < math.inf:
-                    doubtful.append(position)
-            peaks.append(peak)
-        return _Magnitudes(rms, peaks, frozenset(doubtful))
-
-
-@dataclass(frozen=True, slots=True)
-class _Magnitudes:
-    rms: list[float]
-    peaks: list[float]
-    doubtful: frozenset[int]
-
-
-def _scaled(norm: float, scale: float) -> float:
-    return norm if norm == _NOTHING else norm * scale
-
-
-def _lost(rms: float) -> bool:
-    """Tell whether float32 may not have held the squares, with no largest magnitude to go by."""
-    return 0 < rms < _SMALL or rms > _LARGE
-
-
-def _ratio(change: float, rms: float) -> float:
-    if change == _NOTHING:
-        return _NOTHING
-    if rms > 0 or math.isnan(rms):
-        return change / rms
-    return math.inf if change > 0 else 0.0

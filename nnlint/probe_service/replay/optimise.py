@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
-from nnlint.probe_service.replay.measure import Meter, Reading
+from nnlint.probe_service.replay.measure import Meter
+from nnlint.probe_service.replay.parameters import Parameters, Share, shares
 from nnlint.probe_service.replay.program import Journal, Program, Watch
+from nnlint.probe_service.replay.reading import Reading
 from nnlint.probe_service.replay.violations import Violation
 from nnlint.protos.v1 import probe_service_pb2
 
@@ -39,15 +41,13 @@ def check(field: str, settings: probe_service_pb2.Optimizer) -> Iterator[Violati
 
 def optimizer(
     settings: probe_service_pb2.Optimizer, parameters: list[torch.Tensor]
-) -> torch.optim.Optimizer | None:
-    """Return the optimiser, None where there is nothing to train.
+) -> torch.optim.Optimizer:
+    """Return the optimiser.
 
     Args:
         settings: Checked by `check`.
-        parameters: The trainable parameters.
+        parameters: At least one.
     """
-    if not parameters:
-        return None
     if settings.WhichOneof("algorithm") == "adamw":
         adamw = settings.adamw
         return torch.optim.AdamW(
@@ -77,7 +77,7 @@ def state_tensors(settings: probe_service_pb2.Optimizer) -> int:
 class _Checkpoint:
     step: int
     tensors: dict[int, torch.Tensor]
-    optimizer: dict[str, Any]
+    optimizers: list[dict[str, Any]]
 
 
 class Trainer:
@@ -86,6 +86,7 @@ class Trainer:
     Attributes:
         program: What is trained.
         parameters: Its trainable parameters.
+        shares: What they are stepped in.
     """
 
     def __init__(
@@ -97,10 +98,12 @@ class Trainer:
     ) -> None:
         self.program = program
         self.parameters = program.trained()
+        self.shares: list[Share] = shares(self.parameters)
         self._settings = settings
         self._journal = journal
         self._checkpoint: _Checkpoint | None = None
-        self._optimizer: torch.optim.Optimizer | None = None
+        # One for each share.
+        self._optimizers: list[torch.optim.Optimizer] = []
         self._restart()
 
     def prepare(self, step: int) -> None:
@@ -133,9 +136,7 @@ class Trainer:
         meter.loss(loss)
         self.program.backward(loss)
         del loss
-        meter.gradients(self.parameters)
-        self._step()
-        meter.updates()
+        self._step(meter.gradients(self.parameters, self.shares))
         return meter.read()
 
     def rewind(self, step: int) -> None:
@@ -149,13 +150,25 @@ class Trainer:
         for earlier in range(start, step):
             self.bare(earlier)
 
-    def _step(self) -> None:
-        if self._optimizer is not None:
-            self._optimizer.step()
+    def _step(self, measure: Parameters | None = None) -> None:
+        for parameter in self.parameters:
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                parameter.grad = parameter.grad.to_dense()
+        for number, (share, its_optimizer) in enumerate(
+            zip(self.shares, self._optimizers, strict=True)
+        ):
+            share.lend(self.parameters)
+            if measure is None:
+                its_optimizer.step()
+            else:
+                measure.before(number)
+                its_optimizer.step()
+                measure.after(number)
+            share.take_back()
 
     def _restart(self) -> None:
         self.program.reset()
-        self._optimizer = optimizer(self._settings, self.parameters)
+        self._optimizers = [optimizer(self._settings, list(share.tensors)) for share in self.shares]
 
     def _save(self, step: int) -> None:
         self._checkpoint = _Checkpoint(
@@ -163,15 +176,13 @@ class Trainer:
             tensors={
                 index: tensor.detach().clone() for index, tensor in self.program.state().items()
             },
-            optimizer={}
-            if self._optimizer is None
-            else copy.deepcopy(self._optimizer.state_dict()),
+            optimizers=[copy.deepcopy(each.state_dict()) for each in self._optimizers],
         )
 
     def _restore(self, checkpoint: _Checkpoint) -> None:
         with torch.no_grad():
             for index, tensor in self.program.state().items():
                 tensor.copy_(checkpoint.tensors[index])
-        if self._optimizer is not None:
+        for each, state in zip(self._optimizers, checkpoint.optimizers, strict=True):
             # Loading keeps references to what it is given, and stepping writes into it.
-            self._optimizer.load_state_dict(copy.deepcopy(checkpoint.optimizer))
+            each.load_state_dict(copy.deepcopy(state))

@@ -1,8 +1,9 @@
 """Measure parameters, their gradients, and how much an optimiser's step changes them.
 
-A copy of all parameters stands beside them. One sweep after each step compares with the copy, takes
-the norm for the step to come, and brings the copy up to date, piece by piece while it is in the
-cache; so the copy costs no pass of its own.
+Parameters are stepped in shares, each with an optimiser of its own: a share is copied, measured,
+stepped and compared with its copy while it is in the cache, so that nothing is read from memory
+that the optimiser would not read anyway, and the copy takes no more memory than one share. Both
+optimisers treat each element by itself, so a parameter may come in several shares.
 """
 
 from __future__ import annotations
@@ -13,181 +14,372 @@ from dataclasses import dataclass
 
 import torch
 
-from nnlint.probe_service.replay.reducing import PIECE, TINY, Held, Slots, at_once, careful, flat
+from nnlint.probe_service.replay.reducing import TINY, Slots, at_once, careful, flat
+
+# Elements of a share on the CPU: with its gradient, its copy and what the optimiser keeps of it, it
+# fits into the second-level cache.
+_SHARE = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Places of all parameters in the buffer, each a slice of it with one entry for each.
+class Share:
+    """What one optimiser steps.
 
     Attributes:
-        norm: Before the step.
-        update: Norm of the change.
-        update_high: Largest magnitude of the change, at least where the norm is zero.
-        gradients: Places for the gradient of each.
+        positions: Of the parameters.
+        tensors: The parameters, or a part of the one parameter that shares its memory.
+        start: Where the part begins, -1 for whole parameters.
+        last: Whether the part is the last one of its parameter.
     """
 
-    norm: torch.Tensor
-    update: torch.Tensor
-    update_high: torch.Tensor
+    positions: tuple[int, ...]
+    tensors: tuple[torch.Tensor, ...]
+    start: int = -1
+    last: bool = True
+
+    def lend(self, parameters: Sequence[torch.Tensor]) -> None:
+        """Give a part the gradient that belongs to it."""
+        if self.start < 0:
+            return
+        (part,) = self.tensors
+        gradient = flat_gradient(parameters[self.positions[0]])
+        if gradient is not None:
+            part.grad = gradient[self.start : self.start + part.numel()]
+
+    def take_back(self) -> None:
+        """Keep no gradient alive."""
+        if self.start >= 0:
+            self.tensors[0].grad = None
+
+
+def flat_gradient(parameter: torch.Tensor) -> torch.Tensor | None:
+    """Return a gradient in one dimension, in the order of its parameter's memory."""
+    gradient = parameter.grad
+    if gradient is None:
+        return None
+    if gradient.stride() != parameter.stride():
+        gradient = torch.empty_like(parameter).detach().copy_(gradient)
+    return flat(gradient)
+
+
+def shares(parameters: Sequence[torch.Tensor]) -> list[Share]:
+    """Divide parameters into shares: on CUDA all in one, on the CPU by size.
+
+    Args:
+        parameters: In order; each is dense in memory.
+    """
+    if not parameters:
+        return []
+    if parameters[0].is_cuda:
+        return [Share(tuple(range(len(parameters))), tuple(parameters))]
+    groups: list[list[int]] = [[], []]
+    room = _SHARE
+    parts = []
+    for position, tensor in enumerate(parameters):
+        count = tensor.numel()
+        if count > _SHARE and tensor.dtype == torch.float32:
+            parts += _parts(position, tensor)
+        elif count <= TINY:
+            groups[0].append(position)
+        else:
+            if count > room:
+                groups.append([])
+                room = _SHARE
+            groups[-1].append(position)
+            room -= count
+    whole = [
+        Share(tuple(group), tuple(parameters[each] for each in group)) for group in groups if group
+    ]
+    return whole + parts
+
+
+def _parts(position: int, parameter: torch.Tensor) -> list[Share]:
+    pieces = flat(parameter.detach()).split(_SHARE)  # type: ignore[no-untyped-call]
+    return [
+        Share((position,), (piece.requires_grad_(),), number * _SHARE, number == len(pieces) - 1)
+        for number, piece in enumerate(pieces)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the magnitudes of all parameters go.
+
+    Attributes:
+        values: Norm before the step.
+        gradients: Norm and bounds of the gradient.
+        changes: Norm and bounds of the change; on the CPU the bounds are set where the norm is
+            zero, to tell a change whose squares vanish from none.
+        rows: The norm before the step, the norm of the change and its upper bound as parts of the
+            buffer with one entry for each parameter.
+    """
+
+    values: tuple[Slots, ...]
     gradients: tuple[Slots, ...]
+    changes: tuple[Slots, ...]
+    rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Parameters:
     """The trainable parameters of one program while they are measured."""
 
     def __init__(
-        self, parameters: Sequence[torch.Tensor], rows: Rows, care: Collection[int]
+        self,
+        parameters: Sequence[torch.Tensor],
+        divided: Sequence[Share],
+        places: Places,
+        care: Collection[int],
     ) -> None:
-        """Copy the parameters.
+        """Make room for the copy of a share.
 
         Args:
-            parameters: In order; each is dense in memory.
-            rows: Where measurements go.
+            parameters: In order.
+            divided: What `shares` made of them.
+            places: Where measurements go.
             care: Positions of those whose squares float32 does not hold.
         """
-        self._parameters = list(parameters)
-        self._rows = rows
-        self._care = care
-        self._cuda = bool(parameters) and parameters[0].is_cuda
-        # The norms after the last step are those before the next one.
-        self._norms = torch.zeros_like(rows.norm)
-        self._versions: list[int] = []
-        self._copies = [torch.empty_like(each).detach() for each in parameters]
-        plain = [
-            position
-            for position, each in enumerate(parameters)
-            if position not in care and each.dtype == torch.float32 and not self._cuda
-        ]
-        self._tiny = [each for each in plain if 0 < parameters[each].numel() <= TINY]
-        self._swept = [each for each in plain if parameters[each].numel() > TINY]
-        others = set(range(len(self._parameters))) - set(self._tiny) - set(self._swept)
-        self._others = sorted(others)
-        self._scratch = torch.empty(PIECE) if self._swept else torch.empty(0)
-        if self._tiny:
-            self._places = torch.tensor(self._tiny)
-            self._lengths = torch.tensor([parameters[each].numel() for each in self._tiny])
-            self._together = self._put_together()
-
-    def gradients(self, held: Held) -> None:
-        """Measure the gradients, and the parameters before the step."""
-        versions = self._now()
-        if versions != self._versions:
-            # Something else than the step before has set them.
-            self._sweep(self._norms, None, None)
-            self._versions = versions
-        self._rows.norm.copy_(self._norms)
-        for position, parameter in enumerate(self._parameters):
-            gradient = parameter.grad
-            if gradient is None:
-                continue
-            if gradient.layout != torch.strided:
-                gradient = gradient.coalesce().values()
-            if position in self._care:
-                careful(gradient, self._rows.gradients[position])
+        self._shares = divided
+        self._measures: list[_Whole | _Part] = []
+        scratch = torch.empty(_SHARE)
+        for share in divided:
+            if share.start <= 0:
+                self._measures.append(_measure(parameters, share, places, care, scratch))
             else:
-                held.add(gradient, self._rows.gradients[position])
-        held.flush()
+                self._measures.append(self._measures[-1])
 
-    def updates(self) -> None:
-        """Measure what the step has changed."""
-        self._sweep(self._norms, self._rows.update, self._rows.update_high)
-        self._versions = self._now()
-
-    def _now(self) -> list[int]:
-        return [each._version for each in self._parameters]  # noqa: SLF001 - counts writes
-
-    def _sweep(
-        self, norms: torch.Tensor, update: torch.Tensor | None, high: torch.Tensor | None
-    ) -> None:
-        """Take norms, compare with the copies where that is asked for, and renew the copies."""
+    def before(self, number: int) -> None:
+        """Measure the gradients of a share, and its parameters before the step."""
         with torch.no_grad():
-            if self._tiny:
-                self._sweep_tiny(norms, update, high)
-            for position in self._swept:
-                self._sweep_one(position, norms, update, high)
-            if self._others:
-                self._sweep_others(norms, update, high)
+            self._measures[number].before(self._shares[number])
 
-    def _sweep_tiny(
-        self, norms: torch.Tensor, update: torch.Tensor | None, high: torch.Tensor | None
-    ) -> None:
-        together = self._put_together()
-        norms[self._places] = self._segments(together)
-        if update is not None and high is not None:
-            change = together - self._together
-            update[self._places] = self._segments(change)
-            high[self._places] = torch.segment_reduce(
-                change.abs_(), "max", lengths=self._lengths, unsafe=True
-            )
-        self._together = together
+    def after(self, number: int) -> None:
+        """Measure what the step has changed."""
+        with torch.no_grad():
+            self._measures[number].after(self._shares[number])
 
-    def _put_together(self) -> torch.Tensor:
-        return torch.cat([self._parameters[each].detach().reshape(-1) for each in self._tiny])
 
-    def _segments(self, values: torch.Tensor) -> torch.Tensor:
-        squares = values * values
-        sums = torch.segment_reduce(squares, "sum", lengths=self._lengths, unsafe=True)
-        return sums.sqrt_()
+class _Whole:
+    """Whole parameters, one at a time."""
 
-    def _sweep_one(
+    def __init__(
         self,
-        position: int,
-        norms: torch.Tensor,
-        update: torch.Tensor | None,
-        high: torch.Tensor | None,
+        parameters: Sequence[torch.Tensor],
+        positions: Sequence[int],
+        places: Places,
+        care: Collection[int],
     ) -> None:
-        pieces = flat(self._parameters[position].detach()).split(PIECE)  # type: ignore[no-untyped-call]
-        copies = flat(self._copies[position]).split(PIECE)  # type: ignore[no-untyped-call]
-        sizes, changes, peaks = [], [], []
-        for piece, copy in zip(pieces, copies, strict=True):
-            sizes.append(torch.linalg.vector_norm(piece))
-            if update is not None:
-                change = self._scratch[: piece.numel()]
-                torch.sub(piece, copy, out=change)
-                changes.append(torch.linalg.vector_norm(change))
-                if not changes[-1]:
-                    # Nothing changed, or by so little that the squares vanish.
-                    peaks.append(torch.maximum(change.amax(), -change.amin()))
-            copy.copy_(piece)
-        norms[position] = _together(sizes)
-        if update is not None and high is not None:
-            update[position] = _together(changes)
-            if peaks:
-                high[position] = torch.stack(peaks).amax()
+        self.members = [(each, parameters[each]) for each in positions]
+        self.places = places
+        self.care = care
+        self.copies = [torch.empty_like(tensor).detach() for _, tensor in self.members]
 
-    def _sweep_others(
-        self, norms: torch.Tensor, update: torch.Tensor | None, high: torch.Tensor | None
+    def reduce(self, position: int, value: torch.Tensor, into: Slots) -> None:
+        (careful if position in self.care else at_once)(value, into)
+
+    def before(self, share: Share) -> None:
+        if share.start > 0:
+            return
+        for (position, tensor), copy in zip(self.members, self.copies, strict=True):
+            copy.copy_(tensor)
+            self.reduce(position, copy, self.places.values[position])
+            if tensor.grad is not None:
+                self.reduce(position, tensor.grad, self.places.gradients[position])
+
+    def after(self, share: Share) -> None:
+        if not share.last:
+            return
+        for (position, tensor), copy in zip(self.members, self.copies, strict=True):
+            torch.sub(tensor, copy, out=copy)
+            into = self.places.changes[position]
+            if position in self.care or copy.is_cuda or copy.dtype != torch.float32:
+                self.reduce(position, copy, into)
+                continue
+            norm = torch.linalg.vector_norm(copy, out=into.norm)
+            # The host knows it already on the CPU, and a norm of zero is rare.
+            if not norm:
+                at_once(copy, into)
+
+
+class _Part:
+    """A large parameter of float32 on the CPU that comes in several shares."""
+
+    def __init__(self, position: int, places: Places, scratch: torch.Tensor) -> None:
+        self.places = places
+        self.position = position
+        self.scratch = scratch
+        self.values: list[torch.Tensor] = []
+        self.changes: list[torch.Tensor] = []
+        self.gradients: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self.highs: list[torch.Tensor] = []
+
+    def before(self, share: Share) -> None:
+        (part,) = share.tensors
+        copy = self.scratch[: part.numel()]
+        copy.copy_(part)
+        self.values.append(torch.linalg.vector_norm(copy))
+        gradient = part.grad
+        if gradient is not None:
+            self.gradients.append(
+                (
+                    torch.linalg.vector_norm(gradient),
+                    torch.amax(gradient, ()),
+                    torch.amin(gradient, ()),
+                )
+            )
+
+    def after(self, share: Share) -> None:
+        (part,) = share.tensors
+        copy = self.scratch[: part.numel()]
+        torch.sub(part, copy, out=copy)
+        self.changes.append(torch.linalg.vector_norm(copy))
+        if not self.changes[-1]:
+            self.highs.append(torch.maximum(copy.amax(), -copy.amin()))
+        if share.last:
+            self._finish()
+
+    def _finish(self) -> None:
+        places, position = self.places, self.position
+        torch.linalg.vector_norm(torch.stack(self.values), out=places.values[position].norm)
+        change = places.changes[position]
+        torch.linalg.vector_norm(torch.stack(self.changes), out=change.norm)
+        if self.highs and change.high is not None:
+            torch.amax(torch.stack(self.highs), (), out=change.high)
+        gradient = places.gradients[position]
+        if self.gradients and gradient.high is not None and gradient.low is not None:
+            norms, highs, lows = (torch.stack(each) for each in zip(*self.gradients, strict=True))
+            torch.linalg.vector_norm(norms, out=gradient.norm)
+            torch.amax(highs, (), out=gradient.high)
+            torch.amin(lows, (), out=gradient.low)
+        for each in (self.values, self.changes, self.gradients, self.highs):
+            each.clear()
+
+
+class _Tiny(_Whole):
+    """Parameters of a few elements on the CPU, put together."""
+
+    def __init__(
+        self,
+        parameters: Sequence[torch.Tensor],
+        positions: Sequence[int],
+        places: Places,
+        care: Collection[int],
     ) -> None:
-        values = [self._parameters[each].detach() for each in self._others]
-        copies = [self._copies[each] for each in self._others]
-        self._norms_of(values, norms)
-        if update is not None and high is not None:
-            # The copy becomes the difference, and then the copy again.
-            torch._foreach_sub_(copies, values)
-            self._norms_of(copies, update)
-            filled = [
-                (change, position)
-                for change, position in zip(copies, self._others, strict=True)
-                if change.numel()
-            ]
-            if filled:
-                found = torch._foreach_norm([each for each, _ in filled], math.inf)  # noqa: SLF001
-                torch._foreach_copy_([high[position] for _, position in filled], found)
-        torch._foreach_copy_(copies, values)
+        filled = [each for each in positions if parameters[each].numel()]
+        super().__init__(parameters, filled, places, care)
+        self.copies = []
+        self.positions = torch.tensor([each for each, _ in self.members])
+        self.lengths = torch.tensor([tensor.numel() for _, tensor in self.members])
+        self.gradient_places = torch.tensor(
+            [places.gradients[each].places for each, _ in self.members]
+        ).t()
+        self.copy = torch.empty(0)
 
-    def _norms_of(self, values: Sequence[torch.Tensor], into: torch.Tensor) -> None:
-        plain: list[tuple[torch.Tensor, int]] = []
-        for value, position in zip(values, self._others, strict=True):
-            if position in self._care or value.dtype == torch.float64 or value.is_complex():
-                one = Slots(into, (position, -1, -1), into[position])
-                (careful if position in self._care else at_once)(value, one)
-            else:
-                plain.append((value, position))
-        if plain:
-            norms = torch._foreach_norm([each for each, _ in plain], 2, dtype=torch.float32)  # noqa: SLF001
-            torch._foreach_copy_([into[position] for _, position in plain], norms)
+    def before(self, share: Share) -> None:
+        del share
+        if not self.members:
+            return
+        self.copy = torch.cat([tensor.detach().reshape(-1) for _, tensor in self.members])
+        values, _, _ = self.places.rows
+        values[self.positions] = _norms(self.copy, self.lengths)
+        present = [
+            (position, gradient)
+            for position, tensor in self.members
+            if (gradient := tensor.grad) is not None and gradient.numel()
+        ]
+        if not present:
+            return
+        together = torch.cat([gradient.reshape(-1) for _, gradient in present])
+        lengths = self.lengths
+        if len(present) < len(self.members):
+            lengths = torch.tensor([gradient.numel() for _, gradient in present])
+        found = torch.stack([_norms(together, lengths), *_bounds(together, lengths)])
+        buffer = self.places.gradients[0].buffer
+        if len(present) == len(self.members):
+            buffer[self.gradient_places] = found
+        else:
+            places = [self.places.gradients[position].places for position, _ in present]
+            buffer[torch.tensor(places).t()] = found
+
+    def after(self, share: Share) -> None:
+        del share
+        if not self.members:
+            return
+        change = torch.cat([tensor.detach().reshape(-1) for _, tensor in self.members]) - self.copy
+        _, norms, highs = self.places.rows
+        norms[self.positions] = _norms(change, self.lengths)
+        highs[self.positions], _ = _bounds(change.abs_(), self.lengths)
 
 
-def _together(norms: Sequence[torch.Tensor]) -> torch.Tensor:
-    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(list(norms)))
+class _Batched(_Whole):
+    """Parameters on CUDA, many with each kernel."""
+
+    def before(self, share: Share) -> None:
+        del share
+        tensors = [tensor.detach() for _, tensor in self.members]
+        torch._foreach_copy_(self.copies, tensors)
+        self._norms(self.copies, [self.places.values[each] for each, _ in self.members])
+        present = [
+            (gradient, self.places.gradients[position])
+            for position, tensor in self.members
+            if (gradient := tensor.grad) is not None
+        ]
+        if present:
+            gradients, places = zip(*present, strict=True)
+            self._norms(gradients, places)
+            self._peaks(gradients, places)
+
+    def after(self, share: Share) -> None:
+        del share
+        torch._foreach_neg_(self.copies)
+        torch._foreach_add_(self.copies, [tensor.detach() for _, tensor in self.members])
+        places = [self.places.changes[each] for each, _ in self.members]
+        self._norms(self.copies, places)
+        self._peaks(self.copies, places)
+
+    def _norms(self, values: Sequence[torch.Tensor], places: Sequence[Slots]) -> None:
+        norms = torch._foreach_norm(list(values), 2, dtype=torch.float32)  # noqa: SLF001 - as above
+        torch._foreach_copy_([into.norm for into in places], norms)
+
+    def _peaks(self, values: Sequence[torch.Tensor], places: Sequence[Slots]) -> None:
+        filled = [
+            (value, into.high)
+            for value, into in zip(values, places, strict=True)
+            if value.numel() and into.high is not None
+        ]
+        if filled:
+            tensors, highs = zip(*filled, strict=True)
+            found = torch._foreach_norm(list(tensors), math.inf)  # noqa: SLF001 - as above
+            torch._foreach_copy_(list(highs), found)
+
+
+def _measure(
+    parameters: Sequence[torch.Tensor],
+    share: Share,
+    places: Places,
+    care: Collection[int],
+    scratch: torch.Tensor,
+) -> _Whole | _Part:
+    members = [parameters[each] for each in share.positions]
+    types = {tensor.dtype for tensor in members}
+    if any(each in care for each in share.positions):
+        kind = _Whole
+    elif members[0].is_cuda:
+        narrow = types <= {torch.float32, torch.float16, torch.bfloat16}
+        kind = _Batched if narrow else _Whole
+    elif share.start == 0:
+        return _Part(share.positions[0], places, scratch)
+    else:
+        tiny = all(tensor.numel() <= TINY for tensor in members)
+        kind = _Tiny if tiny and types == {torch.float32} else _Whole
+    return kind(parameters, share.positions, places, care)
+
+
+def _norms(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return torch.segment_reduce(values * values, "sum", lengths=lengths, unsafe=True).sqrt_()
+
+
+def _bounds(values: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return (
+        torch.segment_reduce(values, "max", lengths=lengths, unsafe=True),
+        torch.segment_reduce(values, "min", lengths=lengths, unsafe=True),
+    )

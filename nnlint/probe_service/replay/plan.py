@@ -1,7 +1,9 @@
 """What is observed in a graph: which results, which of them are activations, what their units are.
 
 Observed is what computes: results that are mere views, copies, parts or fills of other values, or a
-dropout of them, would say the same number twice and cost a pass over memory each.
+dropout of them, would say the same number twice and cost a pass over memory each. So would a batch
+norm whose result goes into an activation alone: its own magnitude is that of its weight and bias,
+and the activation's result is observed.
 """
 
 from __future__ import annotations
@@ -69,6 +71,10 @@ _FLAT: Mapping[str, tuple[float, float]] = {
     "relu6": (0.0, 6.0),
 }
 _DEAD = frozenset({"relu", "relu6", "hardswish", "hardsigmoid"})
+_ACTIVATIONS = _names(
+    "celu elu gelu hardsigmoid hardswish hardtanh leaky_relu mish prelu relu relu6 selu sigmoid silu "
+    "softplus tanh threshold"
+)
 # Results of these have their units in the last dimension, or in dimension 1.
 _LAST = _names(
     "linear addmm mm matmul bmm baddbmm layer_norm native_layer_norm rms_norm embedding lstm gru "
@@ -114,7 +120,8 @@ class Observed:
         node: Position of the node.
         elements: Of its first result.
         never_negative: Whether its values cannot be below zero.
-        counts_zeros: Whether it is an activation that gives exact zeros.
+        counts_zeros: Whether exact zeros are counted: for activations that are off at zero and
+            never negative.
         overwritten: Whether a later node writes into the result, or may.
     """
 
@@ -157,13 +164,16 @@ def plan(graph: graph_pb2.Graph, calls: Sequence[Call], parameters: Sequence[int
         parameters: Positions of the trainable parameters.
     """
     overwritten = _overwritten(calls)
+    activated = _activated(graph, calls)
     nodes, units = [], []
     dimensions = _Dimensions(graph, calls)
     for call in calls:
         name = base(call.name)
         dimensions.follow(call)
         outputs = graph.nodes[call.node].outputs
-        if name in _UNOBSERVED or not outputs or outputs[0].dtype not in FLOATING:
+        if name in _UNOBSERVED or call.node in activated:
+            continue
+        if not outputs or outputs[0].dtype not in FLOATING:
             continue
         count = elements(outputs[0].shape)
         if not count:
@@ -174,8 +184,8 @@ def plan(graph: graph_pb2.Graph, calls: Sequence[Call], parameters: Sequence[int
             Observed(
                 node=call.node,
                 elements=count,
-                never_negative=kind in _NEVER_NEGATIVE,
-                counts_zeros=dead,
+                never_negative=kind in _NEVER_NEGATIVE or (dead and kind != "hardswish"),
+                counts_zeros=dead and kind != "hardswish",
                 overwritten=call.results[0] in overwritten,
             )
         )
@@ -188,6 +198,27 @@ def plan(graph: graph_pb2.Graph, calls: Sequence[Call], parameters: Sequence[int
         parameter_elements=tuple(elements(graph.tensors[each].shape) for each in parameters),
         units=tuple(units),
     )
+
+
+def _activated(graph: graph_pb2.Graph, calls: Sequence[Call]) -> set[int]:
+    """Return the batch norms whose results go into one activation and nowhere else."""
+    users: dict[int, list[Call]] = {}
+    for call in calls:
+        for slot in call.operands:
+            users.setdefault(slot, []).append(call)
+    outside = {
+        reference.node
+        for reference in (*graph.outputs, graph.loss)
+        if reference.WhichOneof("source") == "node"
+    }
+    found = set()
+    for call in calls:
+        if base(call.name) != "batch_norm" or call.node in outside:
+            continue
+        its_users = users.get(call.results[0], [])
+        if len(its_users) == 1 and base(its_users[0].name).removesuffix("_") in _ACTIVATIONS:
+            found.add(call.node)
+    return found
 
 
 def _activation(kind: str, call: Call) -> tuple[bool, tuple[float, float] | None]:

@@ -19,6 +19,8 @@ import torch
 PIECE = 1 << 17
 # From here on a tensor is taken in pieces.
 _LARGE = 2 * PIECE
+# Up to here a call counts for more than a pass over the elements.
+_FEW = 1 << 13
 # Up to here a tensor is put together with others.
 TINY = 1 << 10
 # What may be held back until it is measured with others.
@@ -49,10 +51,6 @@ class Slots:
     nonzeros: torch.Tensor | None = None
 
 
-# Reduces a tensor that requires no gradient into its places.
-Reducer = Callable[[torch.Tensor, Slots], None]
-
-
 def slots(
     buffer: torch.Tensor, norm: int, high: int = -1, low: int = -1, nonzeros: int = -1
 ) -> Slots:
@@ -68,19 +66,73 @@ def at_once(value: torch.Tensor, into: Slots) -> None:
     """Reduce a tensor now."""
     if value.is_cuda:
         _on_cuda(value, into)
+        if into.nonzeros is not None:
+            # One kernel, in float32: exact up to 2 ** 24.
+            torch.linalg.vector_norm(value, 0, dtype=torch.float32, out=into.nonzeros)
     elif value.dtype != torch.float32:
         into.norm.copy_(_norm(value))
         _peaks(value, into)
-    elif value.numel() >= _LARGE:
-        _in_pieces(value, into)
+        if into.nonzeros is not None:
+            _count_nonzeros(value, into.nonzeros)
     else:
-        torch.linalg.vector_norm(value, out=into.norm)
-        if into.high is not None and value.numel():
-            torch.amax(value, (), out=into.high)
-            if into.low is not None:
-                torch.amin(value, (), out=into.low)
-    if into.nonzeros is not None:
-        _count_nonzeros(value, into.nonzeros)
+        for_size(into, value.numel())(value)
+
+
+def for_size(into: Slots, count: int) -> Callable[[torch.Tensor], None]:
+    """Return what reduces float32 tensors of so many elements on the CPU.
+
+    It is made once for each place: looking up attributes would take as long as a small reduction.
+    """
+    norm, high, low, nonzeros = into.norm, into.high, into.low, into.nonzeros
+    vector_norm, amax, amin, aminmax = (
+        torch.linalg.vector_norm,
+        torch.amax,
+        torch.amin,
+        torch.aminmax,
+    )
+
+    def norm_alone(value: torch.Tensor) -> None:
+        vector_norm(value, out=norm)
+
+    def without_low(value: torch.Tensor) -> None:
+        vector_norm(value, out=norm)
+        amax(value, (), out=high)
+        if nonzeros is not None:
+            # Nothing is negative here, so the signs are 0 and 1.
+            torch.sum(torch.sign(value), (), out=nonzeros)
+
+    def few(value: torch.Tensor) -> None:
+        assert low is not None
+        assert high is not None
+        vector_norm(value, out=norm)
+        if value.is_contiguous():
+            # Slower for each element than two calls, but one call less.
+            aminmax(value, out=(low, high))
+        else:
+            amax(value, (), out=high)
+            amin(value, (), out=low)
+        if nonzeros is not None:
+            _count_nonzeros(value, nonzeros)
+
+    def many(value: torch.Tensor) -> None:
+        vector_norm(value, out=norm)
+        amax(value, (), out=high)
+        amin(value, (), out=low)
+        if nonzeros is not None:
+            _count_nonzeros(value, nonzeros)
+
+    def large(value: torch.Tensor) -> None:
+        _in_pieces(value, into)
+        if nonzeros is not None:
+            _count_nonzeros(value, nonzeros)
+
+    if high is None or not count:
+        return norm_alone
+    if count >= _LARGE:
+        return large
+    if low is None:
+        return without_low
+    return few if count <= _FEW else many
 
 
 def careful(value: torch.Tensor, into: Slots) -> None:
@@ -105,17 +157,16 @@ def flat(value: torch.Tensor) -> torch.Tensor:
 
 
 class Held:
-    """Holds tensors back and reduces many at a time; on the CPU only those of a few elements."""
+    """Holds tensors back and reduces many at a time."""
 
     def __init__(self, *, cuda: bool) -> None:
         self._reduce = _many_on_cuda if cuda else _many_tiny
-        self._most = math.inf if cuda else TINY
         self._held: list[tuple[torch.Tensor, Slots]] = []
         self._bytes = 0
 
     def add(self, value: torch.Tensor, into: Slots) -> None:
         """Take a tensor that nothing writes into before the next `flush`."""
-        if value.numel() > self._most or value.dtype == torch.float64 or value.is_complex():
+        if value.dtype == torch.float64 or value.is_complex():
             at_once(value, into)
             return
         if into.nonzeros is not None:
@@ -194,8 +245,10 @@ def _in_pieces(value: torch.Tensor, into: Slots) -> None:
 
 def _norm(value: torch.Tensor) -> torch.Tensor:
     if value.dtype == torch.float64 or value.is_complex():
-        return torch.linalg.vector_norm(value)
-    return torch.linalg.vector_norm(value, dtype=torch.float32)
+        norm: torch.Tensor = torch.linalg.vector_norm(value)
+    else:
+        norm = torch.linalg.vector_norm(value, dtype=torch.float32)
+    return norm
 
 
 def _peaks(value: torch.Tensor, into: Slots) -> None:
