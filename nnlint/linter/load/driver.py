@@ -121,6 +121,7 @@ class _Run:
             threads=self._threads,
             task=self._order.task if self._order else "",
             options=self._order.options if self._order else {},
+            task_timeout=self._order.seconds if self._order else 0.0,
         )
 
     def _take(self, event: dict[str, Any]) -> None:
@@ -157,9 +158,10 @@ class _Run:
             self._fail(failures.internal(text, self._code, None))
             return
         target = None if self._current is None else self._todo[self._current][0]
-        finding = failures.ended(
-            end, self._code, stage=self._stage, target=target, timeout=self._settings.timeout
-        )
+        limit = self._settings.timeout
+        if self._stage == "task" and self._order is not None:
+            limit = self._order.seconds
+        finding = failures.ended(end, self._code, stage=self._stage, target=target, timeout=limit)
         if target is None or self._current is None:
             self._fail(finding)
         elif self._stage == "task":

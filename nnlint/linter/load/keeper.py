@@ -51,7 +51,7 @@ def _keep(job: Job, connection: socket.socket) -> Exit:
         os.close(output_end)
         os.set_blocking(output, False)
         watch = _Watch(pid, connection, output, wake)
-        watch.until(time.monotonic() + job.timeout + _GRACE)
+        watch.until(time.monotonic() + job.seconds + _GRACE)
         late = watch.status is None
         if late and not watch.cancelled:
             # A user who set timers or handlers of their own: faulthandler still answers this.

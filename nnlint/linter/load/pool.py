@@ -156,7 +156,7 @@ class Pool:
             try:
                 ours.sendall(job.encode())
                 with ours.makefile("rb") as stream:
-                    end = _read(stream, on_event, lambda: ours.settimeout(job.timeout + _GRACE))
+                    end = _read(stream, on_event, lambda: ours.settimeout(job.seconds + _GRACE))
             except TimeoutError:
                 end = Exit(limit="time")
             except OSError:
@@ -202,7 +202,7 @@ class Pool:
                         process.stdin.write(job.encode())
                         process.stdin.close()
                     end = _read(
-                        process.stdout, on_event, lambda: deadline.set(job.timeout + _GRACE)
+                        process.stdout, on_event, lambda: deadline.set(job.seconds + _GRACE)
                     )
                 self._raise_if_cancelled(process)
             deadline.cancel()

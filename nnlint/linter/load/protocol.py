@@ -32,11 +32,12 @@ class Job:
         targets: The models to build and analyse, in order.
         settings: For each target, what the user says about it.
         rules: Codes of the rules to run.
-        timeout: Seconds for the whole file.
+        timeout: Seconds for the whole file, without its tasks.
         memory_bytes: What the worker may allocate beyond torch itself.
         threads: How many threads torch may use.
         task: "module:function" of what to do with each model after the rules, "" for nothing.
         options: Plain values for the task.
+        task_timeout: Seconds for the task of each model.
     """
 
     path: str
@@ -51,6 +52,12 @@ class Job:
     threads: int = 1
     task: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
+    task_timeout: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The longest that the whole job may take."""
+        return self.timeout + (self.task_timeout * len(self.targets) if self.task else 0.0)
 
     def encode(self) -> bytes:
         """Return the job as one frame."""

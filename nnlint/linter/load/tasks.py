@@ -77,11 +77,13 @@ class Order:
         task: "package.module:function" of a `Task`; imported in the worker alone.
         options: Plain values for it.
         take: Called in the parent with each result, in the thread that drives the file.
+        seconds: How long the task of one model may take, beyond the file's own limit.
     """
 
     task: str
     options: Mapping[str, object]
     take: Callable[[TaskResult], None]
+    seconds: float
 
 
 def resolve(name: str) -> Task:

@@ -10,8 +10,9 @@ import faulthandler
 import importlib
 import os
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TextIO
@@ -64,9 +65,9 @@ def run(job: Job, *, events: int, crash: int) -> NoReturn:
     os._exit = leave_traced  # to know the line that calls it
     _prepare(job)
     faulthandler.enable(crash)
-    faulthandler.dump_traceback_later(job.timeout, exit=True, file=crash)
+    timer = _Timer(job.timeout, crash)
     try:
-        _Work(job, send).do()
+        _Work(job, send, timer).do()
     except BaseException as error:  # noqa: BLE001 - outermost: a defect of nnlint must be told
         send({"event": "internal", "text": _where(error)})
     send({"event": "done"})
@@ -123,12 +124,41 @@ def _where(error: BaseException) -> str:
     return failures.describe(error) + place
 
 
+class _Timer:
+    """Ends the process, with the stack of where it is, when a limit has passed.
+
+    Args:
+        seconds: Limit of the file; the time of tasks does not count.
+        crash: File descriptor that takes the stack.
+    """
+
+    def __init__(self, seconds: float, crash: int) -> None:
+        self._left = seconds
+        self._crash = crash
+        self._begin()
+
+    @contextlib.contextmanager
+    def instead(self, seconds: float) -> Iterator[None]:
+        """Count against another limit meanwhile."""
+        self._left -= time.monotonic() - self._since
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self._crash)
+        try:
+            yield
+        finally:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._since = time.monotonic()
+        faulthandler.dump_traceback_later(max(self._left, 0.001), exit=True, file=self._crash)
+
+
 class _Work:
     """One file in the course of being done."""
 
-    def __init__(self, job: Job, send: Send) -> None:
+    def __init__(self, job: Job, send: Send, timer: _Timer) -> None:
         self.job = job
         self.send = send
+        self.timer = timer
         self.source = Source.parse(job.path, job.text)
         self.code = UserCode(job.path, job.text, job.root)
         self.rules = [rule_by_key()[key] for key in job.rules]
@@ -197,18 +227,19 @@ class _Work:
         event: dict[str, Any] = {"event": "task", "target": index}
         self.send({"event": "stage", "stage": "task", "target": index})
         try:
-            event["data"] = tasks.resolve(self.job.task)(
-                tasks.Work(
-                    model,
-                    target,
-                    self.source,
-                    self.job.settings[index],
-                    graph,
-                    self.code,
-                    built.built_at,
-                    self.job.options,
+            with self.timer.instead(self.job.task_timeout):
+                event["data"] = tasks.resolve(self.job.task)(
+                    tasks.Work(
+                        model,
+                        target,
+                        self.source,
+                        self.job.settings[index],
+                        graph,
+                        self.code,
+                        built.built_at,
+                        self.job.options,
+                    )
                 )
-            )
         except BaseException as error:  # noqa: BLE001 - a task runs the user's code as well
             if isinstance(error, Exception) and not failures.is_out_of_memory(error):
                 finding = failures.internal(_where(error), self.code, target)

@@ -38,8 +38,8 @@ def capture_file(
 
     Args:
         path: A file, `file.py:Name`, or "-" for `stdin_text`.
-        settings: The settings of the lint; its time limit holds for the lint and `options.seconds`
-            for the captures, which run the models on the CPU.
+        settings: The settings of the lint; its time limit holds for the lint, and
+            `options.seconds` for the capture of each model, which runs it on the CPU.
         rules: The rules to run.
         options: How it is probed.
         data: The user's own batch: a .npz or .safetensors file, or "module.py:loader".
@@ -62,10 +62,11 @@ def capture_file(
             _TASK,
             {**dataclasses.asdict(options), "data": data, "folder": scratch},
             results.append,
+            options.seconds,
         )
         report = lint_paths(
             [path],
-            dataclasses.replace(settings, timeout=settings.timeout + options.seconds),
+            settings,
             rules=rules,
             stdin_text=stdin_text,
             stdin_filename=stdin_filename,

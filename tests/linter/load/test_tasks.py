@@ -79,10 +79,12 @@ def run(tmp_path: Path, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Any:
     module = tmp_path / "done_in_worker.py"
     module.write_text(Path(__file__).read_text(encoding="utf-8"))
 
-    def do(name: str, **settings: Any) -> tuple[Report, dict[str, TaskResult]]:
+    def do(
+        name: str, *, seconds: float = 60.0, **settings: Any
+    ) -> tuple[Report, dict[str, TaskResult]]:
         results: list[TaskResult] = []
         # The worker finds the file as the user's code does: below the root of the project.
-        order = Order(f"done_in_worker:{name}", {"option": 7}, results.append)
+        order = Order(f"done_in_worker:{name}", {"option": 7}, results.append, seconds)
         report = lint_paths(
             [str(path)],
             LintSettings(root=str(tmp_path), **settings),
@@ -115,7 +117,7 @@ def test_a_task_gets_the_live_model_and_its_data_comes_back(run: Any) -> None:
         ("failing_on_first", {}, "NNL002", "nnlint failed on First: KeyError: 'lost'"),
         ("exiting_on_first", {}, "NNL001", "capturing a training step ends the program"),
         ("crashing_on_first", {}, "NNL001", "capturing a training step crashes Python"),
-        ("hanging_on_first", {"timeout": 4.0}, "NNL001", "takes longer than the limit of 4 s"),
+        ("hanging_on_first", {"seconds": 2.0}, "NNL001", "takes longer than the limit of 2 s"),
     ],
 )
 def test_a_task_that_fails_is_a_finding_and_the_next_model_goes_on(
