@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,8 +94,11 @@ class _Run:
         device = torch.device(self.job.device or "cpu")
         if self.job.threads:
             torch.set_num_threads(self.job.threads)
-        if settings.deterministic:
-            _make_deterministic(device)
+        with _deterministic(device) if settings.deterministic else nullcontext():
+            self._checked(settings, device)
+
+    def _checked(self, settings: probe_service_pb2.ProbeSettings, device: torch.device) -> None:
+        """Check everything, and measure what is well and may fit."""
         started = time.perf_counter()
         self.stage(_Stage.KIND_CHECKING)
         graph = self._graph()
@@ -263,11 +267,20 @@ def _experiments(settings: probe_service_pb2.ProbeSettings) -> list[tuple[str, A
     return found
 
 
-def _make_deterministic(device: torch.device) -> None:
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         # cuBLAS reads it when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)  # noqa: FBT003 - torch's own signature
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def _size(count: float) -> str:

@@ -11,7 +11,7 @@ import torch
 from nnlint.probe_service.replay.plan import Plan, plan
 from nnlint.probe_service.replay.program import Program
 from nnlint.probe_service.replay.run import execute
-from nnlint.protos.v1 import graph_pb2, measurement_pb2, worker_pb2
+from nnlint.protos.v1 import graph_pb2, measurement_pb2, probe_service_pb2, worker_pb2
 from tests.probe import graphs
 
 CPU = torch.device("cpu")
@@ -63,9 +63,21 @@ def probe(
     **settings: Any,
 ) -> Events:
     """Execute a probe of one gradients experiment."""
+    return answered(built, built.request(**settings), read=read, device=device, limits=limits)
+
+
+def answered(
+    built: graphs.Built,
+    request: probe_service_pb2.RunProbeRequest,
+    *,
+    read: Callable[[graph_pb2.Digest], bytes] | None = None,
+    device: str = "cpu",
+    limits: dict[str, Any] | None = None,
+) -> Events:
+    """Execute a request."""
     events = Events()
     job = worker_pb2.WorkerJob(
-        request=built.request(**settings), limits=graphs.limits(**(limits or {})), device=device
+        request=request, limits=graphs.limits(**(limits or {})), device=device
     )
     everything = built.everything()
     execute(
