@@ -21,6 +21,8 @@ from nnlint.linter.probed import Layer, Probed, layers
 
 # More layers than this are shown by their first and last ones, unless all are asked for.
 _MOST_ROWS = 40
+# So few more are shown as well, rather than left out with a word about them.
+_FEW = 10
 _BAR_CELLS = 12
 # The least range of a bar, so that a healthy model's look alike: six powers of ten.
 _DECADES = 6.0
@@ -161,14 +163,15 @@ def _table(rows: Sequence[Layer], options: RenderOptions) -> str:
     console.print(table)
     lines = [line.rstrip() for line in stream.getvalue().splitlines()]
     if left_out:
-        lines.append(f"  {count_of(left_out, 'layer')} between them left out; -v shows all")
+        lines.append(f"  {count_of(left_out, 'layer')} left out; -v shows all")
     return "\n".join(lines)
 
 
 def _filled(rows: Sequence[Layer], options: RenderOptions, width: int) -> tuple[Table, int]:
     bars = _bars([row.gradient_rms for row in rows], plain=options.ascii)
     pairs = list(zip(rows, bars, strict=True))
-    if len(pairs) > _MOST_ROWS and not options.verbose:
+    half = len(pairs)
+    if len(pairs) > _MOST_ROWS + _FEW and not options.verbose:
         half = _MOST_ROWS // 2
         pairs = [*pairs[:half], *pairs[-half:]]
     columns = _fitting(
@@ -198,7 +201,9 @@ def _filled(rows: Sequence[Layer], options: RenderOptions, width: int) -> tuple[
             no_wrap=column.title not in _FOLDED,
             overflow="fold",
         )
-    for cells in zip(*(column.cells for column in columns), strict=True):
+    for position, cells in enumerate(zip(*(column.cells for column in columns), strict=True)):
+        if position == half:
+            table.add_row("...")
         table.add_row(*cells)
     return table, len(rows) - len(pairs)
 
