@@ -1,6 +1,6 @@
 """Measure what measuring costs: full statistics at every step, against the same steps without.
 
-Usage: python benchmarks/probe_overhead.py [--device cpu|cuda] [--rounds N] [MODEL ...]
+Usage: python benchmarks/probe_overhead.py [--device cpu|cuda] [--rounds N] [--threads N] [--cpu-time] [MODEL ...]
 
 A step is forward, backward and SGD with momentum. Five ways run in turn, one step each a round, so
 that whatever else the machine does meets all of them:
@@ -183,18 +183,20 @@ def replayed(
     )
 
 
-def time_of(step: Callable[[], Any], device: torch.device) -> float:
+def time_of(step: Callable[[], Any], device: torch.device, clock: Callable[[], float]) -> float:
     """Return the seconds of one step."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     step()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def compare(name: str, device: torch.device, rounds: int) -> tuple[dict[str, list[float]], int]:
+def compare(
+    name: str, device: torch.device, rounds: int, clock: Callable[[], float]
+) -> tuple[dict[str, list[float]], int]:
     """Return the seconds of each way in each round, and how many nodes are observed."""
     torch.manual_seed(0)
     model, x, labels = made(name, device.type)
@@ -210,7 +212,7 @@ def compare(name: str, device: torch.device, rounds: int) -> tuple[dict[str, lis
     for number in range(rounds):
         # In turn forwards and backwards, so that no way always follows the same other.
         for way in list(steps) if number % 2 else list(reversed(steps)):
-            times[way].append(time_of(steps[way], device))
+            times[way].append(time_of(steps[way], device, clock))
     return times, observed
 
 
@@ -222,7 +224,16 @@ def main() -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--device", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, help="of the CPU")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="count processor time instead of the clock's, on a machine that others use as well",
+    )
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    clock = time.process_time if options.cpu_time else time.perf_counter
     devices = [options.device] if options.device else ["cpu"] + ["cuda"] * torch.cuda.is_available()
     beyond = False
     for kind in devices:
@@ -233,7 +244,7 @@ def main() -> None:
         print(f"{kind} ({name}), torch {torch.__version__}, {options.rounds} rounds")
         print(f"{'model':20}{'nodes':>6}" + "".join(f"{way:>18}" for way in WAYS))
         for model in options.models or MODELS:
-            times, observed = compare(model, device, options.rounds)
+            times, observed = compare(model, device, options.rounds, clock)
             row = f"{model:20}{observed:6}"
             for way, base in WAYS.items():
                 ratio = statistics.median(
