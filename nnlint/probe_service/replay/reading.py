@@ -223,7 +223,9 @@ class _Scale:
         absent = norms == _NOTHING
         # NaN in either bound stays NaN.
         peaks = torch.where(absent, _NOTHING, torch.maximum(highs, -lows))
-        return _Magnitudes(self.rms(norms), peaks, self.plain & _lost(peaks))
+        # Many values below the bound can still add up to more than float32 holds.
+        doubtful = _lost(peaks) | (norms.isinf() & peaks.isfinite())
+        return _Magnitudes(self.rms(norms), peaks, self.plain & doubtful)
 
 
 def _lost(magnitudes: torch.Tensor) -> torch.Tensor:
