@@ -32,6 +32,7 @@ from nnlint.linter.settings import InputSpec, ModelSettings
 from nnlint.linter.trace.positions import UserCode
 from nnlint.probe_service.capture.session import Subject, capture
 from nnlint.probe_service.options import ProbeOptions
+from tests import zoo
 from tests.probe.probing import replay
 
 CLASSES = 10
@@ -63,21 +64,8 @@ def torchvision_model(name: str) -> Callable[[], Made]:
 
 
 def torchvision() -> Any:
-    """Import torchvision's models, also where its compiled operators do not fit this torch.
-
-    These serve detection alone; only that they are declared is needed.
-    """
-    if "torchvision" not in sys.modules and not hasattr(torch.ops.torchvision, "nms"):
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        KEPT.append(library)
-    from torchvision import models
-
-    return models
-
-
-KEPT: list[Any] = []
+    """Return torchvision's models."""
+    return zoo.torchvision().models
 
 
 def timm_model(name: str) -> Callable[[], Made]:
