@@ -40,9 +40,10 @@ def _probe(probed: Probed) -> str:
         return f"{_clean(probed.model)} was not probed: {_clean(probed.reason)}"
     losses = " -> ".join(f"{loss:.4g}" for loss in measured.losses) or "unknown"
     steps = f"{measured.steps} step{'s' * (measured.steps != 1)}"
+    loss = "loss" if measured.loss_known else "stand-in for a loss"
     title = (
         f"{probed.model} on {measured.device}, {steps} of {measured.optimizer}, batch "
-        f"{measured.batch_size}; loss {losses}"
+        f"{measured.batch_size}; {loss} {losses}"
     )
     ending = [] if probed.complete else [f"{probed.status}: {_clean(probed.reason)}"]
     table = _table([_LAYER_HEADER, *(_layer(layer) for layer in layers(measured))])
