@@ -94,7 +94,7 @@ def _optimizer(measured: Measured) -> str:
 def _loss(probed: Probed, measured: Measured) -> str:
     match probed.loss_source:
         case "stand-in":
-            return f"a stand-in, since no loss was found: {measured.loss}"
+            return f"{measured.loss}, a stand-in"
         case "given":
             return f"{measured.loss}, as given"
         case "forward":

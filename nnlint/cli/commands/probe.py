@@ -47,7 +47,11 @@ _RUN = (
         type=click.IntRange(min=0),
         help="Samples over which units are judged dead or saturated.  [default: 256]",
     ),
-    click.option("--batch-size", type=_POSITIVE, help="Samples in a step.  [default: 16]"),
+    click.option(
+        "--batch-size",
+        type=_POSITIVE,
+        help="Samples in a step.  [default: those of --input, else 16]",
+    ),
     click.option(
         "--optimizer", type=click.Choice(["sgd", "adamw"]), help="What steps.  [default: sgd]"
     ),

@@ -18,6 +18,7 @@ from nnlint.errors import CaptureError, NnlintError
 from nnlint.linter.findings import Location
 from nnlint.linter.load import failures
 from nnlint.linter.trace.positions import UserCode
+from nnlint.probe_service.capture import causal
 from nnlint.probe_service.capture.feed import Call, Feed
 from nnlint.probe_service.capture.loss import ForwardLoss, Plan, Term, settle
 from nnlint.probe_service.capture.wrapper import TrainingStep, copied
@@ -51,6 +52,7 @@ class Eager:
         functions: Custom autograd functions that were called.
         checkpointed: Whether activations were checkpointed.
         hooked: Names of modules with backward hooks.
+        causal: What transformer layers found out about their masks, in order.
     """
 
     plan: Plan
@@ -60,6 +62,7 @@ class Eager:
     functions: tuple[Applied, ...]
     checkpointed: bool
     hooked: tuple[str, ...] = ()
+    causal: tuple[bool, ...] = ()
 
 
 class ForwardFailedError(Exception):
@@ -106,7 +109,7 @@ def run(
         ) from error
     step = TrainingStep(copy, call)
     inputs = [feed.tensor(seed=seed, index=index) for index, feed in enumerate(call.feeds)]
-    with undisturbed(seed), _watching(code) as seen:
+    with undisturbed(seed), _watching(code) as seen, causal.noted() as masks:
         try:
             output = step.output(inputs)
         except Exception as error:
@@ -130,6 +133,7 @@ def run(
         tuple(seen.functions),
         seen.checkpointed,
         tuple(name for name, module in copy.named_modules() if _hooked(module)),
+        tuple(masks),
     )
 
 

@@ -13,6 +13,7 @@ from nnlint.errors import CaptureError, NnlintError
 from nnlint.linter.load import failures
 from nnlint.linter.measured import Site
 from nnlint.linter.operators.base import Family, table
+from nnlint.probe_service.capture import causal
 from nnlint.probe_service.capture.bundle import TensorSite
 from nnlint.probe_service.capture.eager import undisturbed
 from nnlint.probe_service.capture.exporting import exporting
@@ -63,6 +64,7 @@ def export(
     seed: int,
     places: Places,
     forward_loss: bool,
+    causal_masks: Sequence[bool] = (),
 ) -> Exported:
     """Export a step.
 
@@ -74,11 +76,13 @@ def export(
         seed: The probe's seed.
         places: Tells where nodes stand.
         forward_loss: Whether forward computes the loss itself.
+        causal_masks: What transformer layers of the live model found out about their masks.
 
     Raises:
         CaptureError: torch.export cannot follow forward, or the probe cannot run what it gives.
     """
-    program = _program(step, feeds, seed=seed, places=places)
+    with causal.repeated(causal_masks):
+        program = _program(step, feeds, seed=seed, places=places)
     fed = [
         Entry(
             graph_pb2.Tensor.ROLE_INPUT if index < inputs else graph_pb2.Tensor.ROLE_TARGET,

@@ -40,16 +40,16 @@ def calls(
         graph: Its graph as the linter traced it, None where it could not.
         settings: The user's input shapes, if any.
         passed: Optional parameters of forward that need a value.
-        batch_size: Samples in a step, None for the default.
+        batch_size: Samples in a step, None for those of the user's shapes or the default.
     """
-    size = batch_size or BATCH_SIZE
     real = _real(model)
     seen: set[object] = set()
     for choice in _choices(model, graph, settings, passed):
         flat, spec = pytree.tree_flatten(choice.values)
         batch = guess.batch_of({str(place): tensor for place, tensor in enumerate(flat)})
+        size = wanted(settings, batch_size)
         # A batch that is written into forward is the linter's own, or 1, if it is found at all.
-        for samples in (size, batch, 1):
+        for samples in (size, batch, 1, BATCH_SIZE):
             scaled = [_with_batch(tensor, batch, samples) for tensor in flat]
             feeds = [
                 drawn(
@@ -64,6 +64,14 @@ def calls(
                 seen.add(key)
                 values = pytree.tree_unflatten(feeds, spec)
                 yield by_name(model, values, samples if feeds else size)
+
+
+def wanted(settings: ModelSettings, batch_size: int | None) -> int:
+    """Return how many samples a step of drawn inputs is to have."""
+    if batch_size or not settings.inputs:
+        return batch_size or BATCH_SIZE
+    shapes = (Tensor(tuple(spec.shape), "float") for spec in settings.inputs)
+    return guess.batch_of({str(place): shape for place, shape in enumerate(shapes)})
 
 
 @dataclass(frozen=True, slots=True)

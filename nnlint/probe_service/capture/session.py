@@ -27,7 +27,7 @@ from nnlint.probe_service.capture.places import Places
 from nnlint.probe_service.capture.ranges import ranges
 from nnlint.probe_service.capture.wrapper import TrainingStep, copied
 from nnlint.probe_service.encode.encode import Encoded, NotEncodableError, encode
-from nnlint.probe_service.options import BATCH_SIZE, ProbeOptions
+from nnlint.probe_service.options import ProbeOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -225,6 +225,7 @@ def _export(subject: Subject, options: ProbeOptions, call: Call, eager: Eager) -
         seed=options.seed,
         places=places,
         forward_loss=eager.plan.source == "forward",
+        causal_masks=eager.causal,
     )
 
 
@@ -254,7 +255,7 @@ def _encode(subject: Subject, exported: Exported) -> Encoded:
 
 
 def _sizes(subject: Subject, options: ProbeOptions, call: Call) -> Iterator[str]:
-    wanted = options.batch_size or BATCH_SIZE
+    wanted = inputs.wanted(subject.settings, options.batch_size)
     if subject.batch is None and call.feeds and call.batch_size != wanted:
         yield (
             f"forward does not accept a batch of {wanted}: one of {call.batch_size} was taken, "

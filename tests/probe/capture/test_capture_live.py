@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnlint.errors import CaptureError, UsageError
+from nnlint.linter.settings import InputSpec, ModelSettings
+from nnlint.probe_service.capture import inputs
+from nnlint.probe_service.capture.feed import Call
 from nnlint.probe_service.capture.live import capture_live
 from nnlint.probe_service.options import ProbeOptions
 from nnlint.protos.v1 import graph_pb2
@@ -319,6 +322,19 @@ def test_a_batch_size_that_forward_has_written_into_it_is_found_and_told() -> No
     captured = capture_live(Fixed())
     assert captured.batch_size == 1
     assert any("does not accept a batch of 16" in note for note in captured.notes)
+
+
+def test_the_shape_that_the_user_gives_says_how_many_samples_a_step_has() -> None:
+    model = nn.Linear(3, 2)
+    settings = ModelSettings(inputs=(InputSpec((4, 3)),))
+
+    def first(settings: ModelSettings, batch_size: int | None) -> Call:
+        passed: frozenset[str] = frozenset()
+        return next(inputs.calls(model, None, settings, passed=passed, batch_size=batch_size))
+
+    assert first(settings, None).batch_size == 4
+    assert first(settings, 9).feeds[0].shape == (9, 3)
+    assert first(ModelSettings(), None).batch_size == 16
 
 
 def test_tensors_in_the_attributes_of_an_object_are_outputs() -> None:

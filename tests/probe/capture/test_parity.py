@@ -193,6 +193,37 @@ def test_models_of_other_types_are_drawn_for_and_captured_in_theirs(dtype: torch
     assert {tensor.dtype for tensor in graph.tensors} == {graph.tensors[0].dtype}
 
 
+class Masked(nn.Module):
+    """A transformer encoder over tokens, with a mask that torch's layers look into."""
+
+    def __init__(self, *, causal: bool) -> None:
+        super().__init__()
+        self.causal = causal
+        self.embedding = nn.Embedding(20, 16)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 20)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        size = tokens.size(1)
+        mask = nn.Transformer.generate_square_subsequent_mask(size)
+        mask = mask if self.causal else torch.zeros_like(mask)
+        return self.head(self.encoder(self.embedding(tokens), mask=mask))[:, -1]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_masks_are_taken_for_causal_where_the_live_model_takes_them_so(*, causal: bool) -> None:
+    batch = (torch.randint(0, 20, (4, 6)), torch.randint(0, 20, (4,)))
+    captured = capture_live(Masked(causal=causal).train(), batch, "cross_entropy")
+    assert captured.parity.bit_equal
+    graph = graph_pb2.Graph.FromString(captured.graph)
+    place = list(graph.operators).index("aten.scaled_dot_product_attention.default")
+    calls = [node for node in graph.nodes if node.operator == place]
+    assert len(calls) == 2
+    # torch leaves out a mask that it knows to be causal.
+    assert all((len(node.arguments) > 5 and node.arguments[5].boolean) == causal for node in calls)
+
+
 def test_channels_last_weights_and_images_keep_their_order_in_memory() -> None:
     model = small.Residual().to(memory_format=torch.channels_last)
     images = torch.randn(4, 3, 8, 8).to(memory_format=torch.channels_last)
