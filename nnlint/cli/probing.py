@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import signal
 import sys
 import threading
@@ -61,8 +60,6 @@ def probe(paths: Sequence[str], **options: Any) -> int:
     config = find_configuration(paths, options)
     choice = choose(config.probe, options)
     probe_options = options_of(choice)
-    # What gRPC writes about a connection that fails is said by us, in a sentence.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ended_in_order())
         address = address_of(choice)

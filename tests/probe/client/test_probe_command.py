@@ -335,6 +335,7 @@ def test_a_wrong_connection_is_told_before_anything_is_captured(
     filled = [option.format(ca=served.ca) for option in options]
     code, out, err = nnlint("probe", "net.py:Healthy", "--server", served.address, *filled)
     assert (code, out) == (2, ""), name
+    assert len(err.splitlines()) == 2, err
     message, hint = err.splitlines()
     assert message.startswith(f"nnlint: error: {served.address} ")
     assert said in message
