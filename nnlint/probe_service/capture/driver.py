@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from nnlint.linter.load.tasks import Order, TaskResult
 from nnlint.linter.rules.base import Rule
 from nnlint.linter.settings import LintSettings
 from nnlint.probe_service.capture.bundle import Capture, CaptureRefused
+from nnlint.probe_service.capture.scratch import scratch
 from nnlint.probe_service.options import ProbeOptions
 
 # By name, since importing it would import torch.
@@ -56,11 +55,10 @@ def capture_file(
         NoModelError: There is no model.
     """
     results: list[TaskResult] = []
-    scratch = tempfile.mkdtemp(prefix="nnlint-capture-")
-    try:
+    with scratch() as folder:
         order = Order(
             _TASK,
-            {**dataclasses.asdict(options), "data": data, "folder": scratch},
+            {**dataclasses.asdict(options), "data": data, "folder": folder},
             results.append,
             options.seconds,
         )
@@ -75,8 +73,6 @@ def capture_file(
             order=order,
         )
         return report, tuple(_outcomes(report, results))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _outcomes(report: Report, results: Sequence[TaskResult]) -> list[Capture | CaptureRefused]:
