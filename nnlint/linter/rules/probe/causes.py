@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nnlint.linter.measured import Measured, NonFinite, Operand
 from nnlint.linter.rules.probe.reading import (
     CONVOLUTIONS,
     MAPS,
@@ -13,6 +13,9 @@ from nnlint.linter.rules.probe.reading import (
     short,
     words,
 )
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Measured, NonFinite, Operand
 
 # Largest finite value, and largest argument of exp that stays below it.
 LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.40e38, "float64": 1.8e308}

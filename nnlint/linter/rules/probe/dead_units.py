@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from nnlint.linter.findings import Finding, Related, Severity
-from nnlint.linter.measured import Measured
 from nnlint.linter.rules.base import NotChecked, ProbeRule
 from nnlint.linter.rules.probe.reading import short
 from nnlint.linter.rules.probe.units import Group, is_gate_branch, judge_units
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Measured
 
 
 class DeadUnits(ProbeRule):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nnlint.linter.findings import Finding, Severity
-from nnlint.linter.measured import Measured
 from nnlint.linter.rules.base import NotChecked, ProbeRule
 from nnlint.linter.rules.probe.reading import MIN_STEPS, at, calm_steps, is_finite, times
 from nnlint.linter.rules.probe.trunk import Layer, Trunk, trunk_of
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Measured
 
 # Growth from the last layer back to an earlier one, at every step.
 GROWTH = 70.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nnlint.linter.measured import Measured, MeasuredNode, MeasuredParameter
 from nnlint.linter.rules.probe.reading import (
     BATCH_NORMS,
     PASSING,
@@ -17,6 +17,9 @@ from nnlint.linter.rules.probe.reading import (
     users_of,
     words,
 )
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Measured, MeasuredNode, MeasuredParameter
 
 _CUTS = words(
     "detach argmax argmin argsort sign round floor ceil trunc bernoulli multinomial one_hot"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nnlint.linter.findings import Finding, Related, Severity
-from nnlint.linter.measured import Measured, MeasuredNode, MeasuredParameter, Site
 from nnlint.linter.rules.base import NotChecked, ProbeRule
 from nnlint.linter.rules.probe.flow import Flow, Why
 from nnlint.linter.rules.probe.reading import (
@@ -18,6 +18,9 @@ from nnlint.linter.rules.probe.reading import (
     short,
     sound_steps,
 )
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Measured, MeasuredNode, MeasuredParameter, Site
 
 
 @dataclass(slots=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from nnlint.linter.findings import Finding, Severity
-from nnlint.linter.measured import Measured, MeasuredNode, NonFinite, Operand, Site
 from nnlint.linter.rules.base import NotChecked, ProbeRule
 from nnlint.linter.rules.probe.causes import Cause, cause
 from nnlint.linter.rules.probe.reading import DIVERGED, at, optimizer_of, parameter_at, short, words
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Measured, MeasuredNode, NonFinite, Operand, Site
 
 # What attention masks are made with: -inf is meant there, and softmax makes 0 of it.
 _MASKING = words(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from nnlint.linter.findings import Finding, Severity
-from nnlint.linter.measured import Measured, MeasuredParameter
 from nnlint.linter.rules.base import NotChecked, ProbeRule
 from nnlint.linter.rules.probe.flow import Flow
 from nnlint.linter.rules.probe.reading import (
@@ -20,6 +20,9 @@ from nnlint.linter.rules.probe.reading import (
     places,
     sound_steps,
 )
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Measured, MeasuredParameter
 
 
 class ParametersUnchanged(ProbeRule):

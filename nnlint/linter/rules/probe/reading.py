@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from nnlint.linter.findings import Related
-from nnlint.linter.measured import Magnitudes, Measured, MeasuredNode, MeasuredParameter
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Magnitudes, Measured, MeasuredNode, MeasuredParameter
 
 
 def words(text: str) -> frozenset[str]:

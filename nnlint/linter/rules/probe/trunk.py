@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nnlint.linter.measured import Measured, MeasuredNode, MeasuredParameter
 from nnlint.linter.rules.probe.reading import (
     MAPS,
     NORMS,
@@ -21,6 +21,9 @@ from nnlint.linter.rules.probe.reading import (
     users_of,
     words,
 )
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Measured, MeasuredNode, MeasuredParameter
 
 # Their slope is at most 1 (tanh) or 1/4 (sigmoid), and near 0 for most arguments.
 SATURATING = words("sigmoid tanh hardsigmoid softsign softmax _softmax hardtanh")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nnlint.linter.findings import Severity
-from nnlint.linter.measured import Measured, MeasuredNode, Units
 from nnlint.linter.rules.base import NotChecked
 from nnlint.linter.rules.probe.reading import (
     MAPS,
@@ -23,6 +23,9 @@ from nnlint.linter.rules.probe.reading import (
     users_of,
     words,
 )
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Measured, MeasuredNode, Units
 
 WARNING_SHARE = 0.5
 NOTE_SHARE = 0.1

@@ -6,9 +6,9 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nnlint.linter.findings import Finding, Severity
-from nnlint.linter.measured import Measured
 from nnlint.linter.rules.base import NotChecked, ProbeRule
 from nnlint.linter.rules.probe.reading import (
     FIRST_JUDGED,
@@ -18,6 +18,9 @@ from nnlint.linter.rules.probe.reading import (
     without_steps,
 )
 from nnlint.linter.rules.probe.trunk import SATURATING, Trunk, trunk_of
+
+if TYPE_CHECKING:
+    from nnlint.linter.measured import Measured
 
 # A layer's gradient relative to the largest one behind it. Healthy chains of torchvision, timm and
 # transformers stay above 4e-3 (AlexNet, 8 layers without a norm).
