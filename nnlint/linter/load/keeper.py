@@ -41,7 +41,7 @@ def run(connection: socket.socket) -> NoReturn:
 
 def _keep(job: Job, connection: socket.socket) -> Exit:
     processes.adopt_orphans()
-    wake = _wake_on_child()
+    wake = processes.wake_on_child()
     output, output_end = os.pipe()
     with tempfile.TemporaryFile() as crash:
         keeper = os.getpid()
@@ -85,16 +85,6 @@ def _become_worker(job: Job, keeper: int, events: int, output: int, crash: int) 
         os._exit(_FAILED)
 
 
-def _wake_on_child() -> IO[bytes]:
-    """Return a stream that becomes readable when a child ends."""
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    os.set_blocking(write, False)
-    signal.set_wakeup_fd(write)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return os.fdopen(read, "rb", buffering=0)
-
-
 class _Watch:
     """The state of one watched worker.
 
@@ -129,7 +119,8 @@ class _Watch:
                     self.cancelled = True  # the parent says no more after the job
             with contextlib.suppress(BlockingIOError):
                 self._wake.read(1024)
-            self._reap()
+            ended = processes.reap(self.pid)
+            self.status = self.status if ended is None else ended
 
     def drain(self, *, once: bool = False) -> None:
         """Read what has been printed and keep its end."""
@@ -145,12 +136,3 @@ class _Watch:
             self.tail = (self.tail + data)[-_KEPT:]
             if once:
                 return
-
-    def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                if pid == self.pid:
-                    self.status = status

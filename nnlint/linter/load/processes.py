@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -46,6 +47,29 @@ def end_children() -> None:
         except ChildProcessError:
             return
         time.sleep(0.002)
+
+
+def wake_on_child() -> IO[bytes]:
+    """Return a stream that becomes readable when a child ends."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return os.fdopen(read, "rb", buffering=0)
+
+
+def reap(wanted: int) -> int | None:
+    """Collect every child that has ended; return how one of them did, None if it is not among them."""
+    found = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == wanted:
+                found = status
+    return found
 
 
 def _children() -> list[int]:

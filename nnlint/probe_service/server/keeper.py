@@ -68,7 +68,7 @@ def _keep(
     connection: socket.socket, worker_end: socket.socket, order: worker.Order
 ) -> worker_pb2.Exit:
     processes.adopt_orphans()
-    wake = _wake_on_child()
+    wake = processes.wake_on_child()
     journal = Journal()
     output, output_end = os.pipe()
     short_of_memory = _out_of_memory_kills()
@@ -151,16 +151,6 @@ def _out_of_memory_kills() -> int:
     return 0
 
 
-def _wake_on_child() -> IO[bytes]:
-    """Return a stream that becomes readable when a child ends."""
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    os.set_blocking(write, False)
-    signal.set_wakeup_fd(write)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return os.fdopen(read, "rb", buffering=0)
-
-
 class _Watch:
     """The state of one watched worker.
 
@@ -200,7 +190,8 @@ class _Watch:
                     self._listen()
             with contextlib.suppress(BlockingIOError):
                 self._wake.read(1024)
-            self._reap()
+            ended = processes.reap(self._pid)
+            self.status = self.status if ended is None else ended
 
     def drain(self, *, once: bool = False) -> None:
         """Read what has been printed and keep its end."""
@@ -231,12 +222,3 @@ class _Watch:
         job = self._job.add(data, worker_pb2.WorkerJob)
         if job is not None:
             self._deadline = time.monotonic() + job.seconds
-
-    def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                if pid == self._pid:
-                    self.status = status
