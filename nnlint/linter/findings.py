@@ -168,6 +168,25 @@ class Check:
         return cls(**{**data, "outcome": Outcome(data["outcome"])})
 
 
+Obstacle = Literal[
+    "",
+    "arguments",  # no value for a constructor argument, and none that could be assumed
+    "missing-package",  # something of a package that is not installed is needed
+    "base-not-installed",  # the class derives from a class of such a package
+    "python-2",
+    "syntax",
+    "import",  # a definition that the model needs raises
+    "build",  # the constructor raises
+    "inputs",  # no input was found that forward takes
+    "trace",  # forward cannot be traced
+    "forward",  # forward raises for certain
+    "no-module",  # what is built is no module, or several
+    "limit",  # time or memory
+    "crash",
+    "internal",  # a defect of nnlint
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelReport:
     """What became of one model of a file.
@@ -179,6 +198,10 @@ class ModelReport:
         analysed: Whether the rules saw its graph.
         reason: Why it was not analysed; "" when it was.
         capture: How the graph was taken, None when there is none.
+        obstacle: The kind of `reason`.
+        class_name: Name of the model's class, "" where it is not known.
+        assumed: Arguments that the source does not tell, "Net(num_classes)" -> "10", with the
+            values they were given so that the model could be built.
     """
 
     name: str
@@ -187,6 +210,9 @@ class ModelReport:
     analysed: bool
     reason: str = ""
     capture: Literal["fx", "export"] | None = None
+    obstacle: Obstacle = ""
+    class_name: str = ""
+    assumed: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the model report as JSON-compatible data."""

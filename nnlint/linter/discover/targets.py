@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from nnlint.linter.discover.recipes import Construction
 from nnlint.linter.findings import Location
 
 
@@ -82,7 +83,8 @@ class Target:
         location: The `class` or `def` line (the name), or the assignment.
         class_name: The model's class where known, else "".
         required: Constructor or factory parameters without a default.
-        uses: Where its output goes in this file.
+        constructions: How the project builds it, those that leave least to assume first.
+        uses: Where its output goes, in its own file or in another one of the project.
         passed: Names of optional forward parameters that calls in this file, or a loss inside
             forward, need; the others keep their defaults while tracing.
         lightning: Whether it is a LightningModule.
@@ -93,6 +95,7 @@ class Target:
     location: Location
     class_name: str = ""
     required: tuple[str, ...] = ()
+    constructions: tuple[Construction, ...] = ()
     uses: tuple[OutputUse, ...] = ()
     passed: frozenset[str] = frozenset()
     lightning: bool = False
