@@ -51,6 +51,7 @@ class Calls(Objects):
             self.depth -= 1
 
     def _dispatch(self, callee: Value, arguments: Arguments, node: ast.expr, hint: str) -> Value:
+        self.calling = node
         if isinstance(callee, Ref):
             return self.external(callee.dotted, arguments, node)
         if isinstance(callee, Function):
@@ -231,7 +232,7 @@ class Calls(Objects):
         self.no_grad += quiet
         self.active.append(node)
         if top_level and isinstance(node, FunctionDef):
-            self.trail.append((node.name, bool(arguments.values) or arguments.open))
+            self.trail.append((node, bool(arguments.values) or arguments.open))
         try:
             if isinstance(node, ast.Lambda):
                 frame.returns.append(self.evaluate(node.body))

@@ -119,7 +119,7 @@ class Interpreter(Statements):
         value = self._root(Function(node, (0,)))
         choices = [option for option in options(value) if not is_none(option)]
         made = tuple(option.root for option in choices if isinstance(option, Made))
-        built_here = all(any(called == name for called, _ in one.trail) for one in made)
+        built_here = all(any(called is node for called, _ in one.trail) for one in made)
         if (
             made
             and len(made) == len(choices)

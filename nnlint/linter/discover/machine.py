@@ -144,7 +144,8 @@ class Machine(ABC):
         self.globals: dict[str, list[tuple[Made, ast.stmt]]] = {}
         self.visited: set[ast.AST] = set()
         self.active: list[ast.AST] = []
-        self.trail: list[tuple[str, bool]] = []
+        self.trail: list[tuple[FunctionNode, bool]] = []
+        self.calling: ast.expr | None = None
         self.criteria: set[ClassInfo] = set()
         self.models_called: set[ClassInfo] = set()
         self.given: list[tuple[Made, Value]] = []

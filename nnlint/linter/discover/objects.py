@@ -47,6 +47,7 @@ class Objects(Recording):
     ) -> Made:
         """Return a new object."""
         made = Made(self.number(), info, dotted, arguments or Arguments(), tuple(self.trail))
+        made.site = (self.source, self.calling) if self.calling is not None else None
         if not self.inside_model:
             self.made.append(made)
         return made

@@ -42,6 +42,7 @@ class Selection:
         self.factories = {
             name: made for name, made in run.factories.items() if self._is_factory(name, made)
         }
+        self.builders = {run.functions[name]: name for name in self.factories}
         self.instances = self._instances()
         self.classes = self._classes()
 
@@ -160,10 +161,11 @@ class Selection:
             return False
         if all(self._collapses(one) and not one.touched for one in made):
             return False
+        factories = {self.run.functions[one] for one in self.run.factories}
         # A function that only passes on what another factory builds by itself is an alias.
         return not all(
             any(
-                inner != name and not given and inner in self.run.factories
+                inner is not self.run.functions[name] and not given and inner in factories
                 for inner, given in one.trail
             )
             for one in made
@@ -175,7 +177,7 @@ class Selection:
             made, node = bound[-1]
             if not self._is_model(made) or self._read_by_model(name) or self._collapses(made):
                 continue
-            if any(inner in self.factories and not given for inner, given in made.trail):
+            if any(inner in self.builders and not given for inner, given in made.trail):
                 continue
             found[name] = (made, node)
         return found
@@ -186,7 +188,7 @@ class Selection:
         plain = {
             made.info
             for made in self.run.made
-            if self._collapses(made) and not any(inner in self.factories for inner, _ in made.trail)
+            if self._collapses(made) and not any(inner in self.builders for inner, _ in made.trail)
         }
         return {
             name: info for name, info in self.models.items() if info not in covered or info in plain
@@ -198,8 +200,8 @@ class Selection:
             if instance is made or (self._is_alternative(made, name) and not self._collapses(made)):
                 return [name]
         for called, _ in reversed(made.trail):
-            if called in self.factories:
-                return [called]
+            if called in self.builders:
+                return [self.builders[called]]
         if made.info is None:
             return []
         if self.classes.get(made.info.name) is made.info:

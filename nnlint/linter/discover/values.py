@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
+from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import UNKNOWN, Step
 from nnlint.linter.findings import Location
 
@@ -148,6 +149,7 @@ class Made(Value):
         dotted: Its class, when it is torch's.
         trail: Top-level functions being called at the time, outermost first, and whether they
             were given arguments.
+        site: The file and the call that make it.
         proto: What it is a copy of.
         started: Whether its constructor was followed.
         custom: Whether the constructor got arguments other than its defaults.
@@ -158,7 +160,8 @@ class Made(Value):
     info: ClassInfo | None = None
     dotted: str = ""
     arguments: Arguments = field(default_factory=Arguments)
-    trail: tuple[tuple[str, bool], ...] = ()
+    trail: tuple[tuple[FunctionNode, bool], ...] = ()
+    site: tuple[Source, ast.expr] | None = None
     proto: Made | None = None
     started: bool = False
     custom: bool = False
