@@ -10,7 +10,7 @@ from nnlint.linter import engine
 from nnlint.linter.discover import discover
 from nnlint.linter.discover.source import Source
 from nnlint.linter.findings import Check, Finding
-from nnlint.linter.load import built, devices
+from nnlint.linter.load import built, devices, unwritten
 from nnlint.linter.load.build import NotBuildableError, build
 from nnlint.linter.rules.base import Rule, all_rules
 from nnlint.linter.settings import ModelSettings
@@ -37,7 +37,12 @@ def lint_text(
     module.__file__ = path
     findings: list[Finding] = []
     checks: list[Check] = []
-    with warnings.catch_warnings(), devices.on_cpu(), built.recording(code):
+    with (
+        warnings.catch_warnings(),
+        devices.on_cpu(),
+        built.recording(code),
+        unwritten.marking(),
+    ):
         warnings.simplefilter("ignore")
         exec(compile(text, path, "exec"), module.__dict__)  # noqa: S102 - a fixture of ours
         for target in discover(source):
