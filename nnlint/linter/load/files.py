@@ -110,7 +110,7 @@ def _expand(path: str, stdin_text: str | None, stdin_filename: str) -> Iterator[
 def _walk(folder: str) -> Iterator[File]:
     empty = True
     for current, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_skipped(Path(current, name)))
+        folders[:] = sorted(name for name in folders if not is_skipped(Path(current, name)))
         for name in sorted(files):
             path = Path(current, name)
             if path.suffix == ".py" and not name.startswith(".") and path.is_file():
@@ -120,7 +120,8 @@ def _walk(folder: str) -> Iterator[File]:
         raise UsageError(f"no Python files below {folder}")
 
 
-def _is_skipped(folder: Path) -> bool:
+def is_skipped(folder: Path) -> bool:
+    """Tell whether a folder holds no code of the project's own."""
     name = folder.name
     # A virtual environment is known by its pyvenv.cfg, whatever its name.
     return name.startswith(".") or name in _SKIPPED or (folder / "pyvenv.cfg").exists()
