@@ -1,4 +1,4 @@
-"""What an expression of the linted file may stand for, as far as losses need to know."""
+"""What an expression of the linted file may stand for: models, losses, plain values, options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
 from nnlint.linter.discover.source import Source
@@ -20,6 +20,7 @@ MAX_OPTIONS = 24
 _MAX_OPS = 12
 _MAX_STEPS = 24
 MAX_DEPTH = 6
+_LITERALS = (type(None), type(...), bool, int, float, complex, str, bytes, slice)
 
 
 class Value:
@@ -46,6 +47,17 @@ class Opaque(Value):
 
 
 NOTHING = Opaque()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted(Opaque):
+    """An option that the source does not tell: whoever runs the program gives it.
+
+    Attributes:
+        name: What the option is called.
+    """
+
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +144,19 @@ class Arguments:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Outcome(Opaque):
+    """What a call of something installed gives.
+
+    Attributes:
+        callee: The dotted name of what was called.
+        arguments: What it was called with.
+    """
+
+    callee: str = ""
+    arguments: Arguments = field(default_factory=Arguments)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Partial(Value):
     """A callable with some of its arguments given."""
 
@@ -210,16 +235,67 @@ class Output(Value):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequence(Value):
-    """A tuple, list or set with known items."""
+    """A tuple, list or set with known items.
+
+    Attributes:
+        items: The items, in order.
+        kind: What holds them; "modules" is an nn.ModuleList.
+        open: Whether there may be more items, or fewer, than these.
+    """
 
     items: tuple[Value, ...]
+    kind: Literal["list", "tuple", "set", "modules"] = "tuple"
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table(Value):
-    """A dict with literal keys."""
+    """A dict with literal keys.
+
+    Attributes:
+        items: The values by key, in order.
+        kind: What holds them; "modules" is an nn.ModuleDict.
+        open: Whether there may be more items, or fewer, than these.
+    """
 
     items: Mapping[Any, Value]
+    kind: Literal["dict", "modules"] = "dict"
+    open: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Settings(Value):
+    """An object that holds options as attributes and items, and may be changed in place.
+
+    Attributes:
+        values: The options by name.
+        fields: Names by position, where it is a tuple with names.
+    """
+
+    values: dict[Any, Value] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Parser(Value):
+    """A parser of command lines: what it will give for an empty one.
+
+    Attributes:
+        options: The default of each option, by the name under which it is read.
+        pair: Whether it gives the options together with what is left over.
+        schemas: Classes of the project whose fields are its options.
+    """
+
+    options: dict[str, Value] = field(default_factory=dict)
+    pair: bool = False
+    schemas: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile(Value):
+    """A file of the project that is opened, or its text; the path is "" where it is not known."""
+
+    path: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,8 +308,8 @@ class Either(Value):
 def literal(value: Value | None, depth: int = 0) -> Any:
     """Return a value as a Python literal, or UNKNOWN."""
     if isinstance(value, Constant):
-        return value.value
-    if isinstance(value, Sequence) and depth < MAX_DEPTH:
+        return value.value if isinstance(value.value, _LITERALS) else UNKNOWN
+    if isinstance(value, Sequence) and not value.open and depth < MAX_DEPTH:
         items = tuple(literal(item, depth + 1) for item in value.items)
         return UNKNOWN if UNKNOWN in items else items
     return UNKNOWN
@@ -259,6 +335,8 @@ def parts(value: Value, depth: int = 0) -> Iterator[Value]:
         inner = value.items
     elif isinstance(value, Table):
         inner = tuple(value.items.values())
+    elif isinstance(value, Settings):
+        inner = tuple(value.values.values())
     elif isinstance(value, Either):
         inner = value.options
     elif isinstance(value, Partial):
