@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from nnlint.errors import NoModelError, UsageError
-from nnlint.linter.discover import discover
+from nnlint.linter.discover import discover, may_hold_models
+from nnlint.linter.discover.projects import Projects
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.findings import Finding, Report
@@ -61,6 +62,7 @@ def lint_paths(
             pool = stack.enter_context(Pool())
         alone = len(files) == 1
         run = _Run(settings, rules, pool, progress or _silent, alone=alone, order=order)
+        run.projects = Projects(files, paths)
         results = run.do(files)
     if not any(result.models or result.findings for result in results):
         raise _nothing_found(paths, files)
@@ -166,6 +168,7 @@ class _Run:
         self.pool = pool
         self.progress = progress
         self.order = order
+        self.projects = Projects()
         self.cpus = _cpu_count()
         self.threads = self.cpus if alone else 1
 
@@ -200,7 +203,7 @@ class _Run:
         text = ""
         try:
             text = read_text(file.path) if file.text is None else file.text
-            if not file.explicit and "torch" not in text:
+            if not file.explicit and not may_hold_models(text):
                 return FileResult(file.path, text)
             source = Source.parse(file.path, text)
         except OSError as error:
@@ -214,7 +217,8 @@ class _Run:
             unparsable = SyntaxError(failures.describe(error))
             return FileResult(file.path, text, [failures.syntax_error(unparsable, file.path, text)])
         try:
-            targets = choose(source, discover(source), file.names)
+            found = discover(source, self.projects.around(file))
+            targets = choose(source, found, file.names)
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 - a defect of ours must not end the whole run

@@ -1,4 +1,4 @@
-"""The state of an abstract run of a file: variables, branches, the call stack, the budget."""
+"""The state of an abstract run: variables, branches, the call stack, the budget."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
 from nnlint.linter.discover.joining import join
 from nnlint.linter.discover.names import Names
+from nnlint.linter.discover.project import Project
+from nnlint.linter.discover.recipes import Construction
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import OutputUse
+from nnlint.linter.discover.unit import Unit
 from nnlint.linter.discover.values import (
     NOTHING,
     Arguments,
@@ -31,6 +34,7 @@ Key = tuple[int, str]
 
 MAX_CALLS = 12
 MAX_DEPTH = 100
+IMPORT_BUDGET = 60_000
 _BUILTINS = frozenset(dir(builtins))
 _EVALUATING = "<eval>"
 
@@ -129,15 +133,17 @@ class Record:
 class Machine(ABC):
     """The common state of the abstract run; the parts that act are in the subclasses."""
 
-    def __init__(
-        self, source: Source, names: Names, classes: dict[str, ClassInfo], budget: int
-    ) -> None:
-        self.source = source
-        self.names = names
-        self.classes = classes
+    def __init__(self, unit: Unit, project: Project, budget: int) -> None:
+        self.unit = unit
+        self.project = project
         self.budget = budget
         self.state = State()
-        self.frame = Frame((0,), source.tree)
+        self.frame = Frame((0,), unit.source.tree)
+        self.scopes: dict[Source, int] = {unit.source: 0}
+        self.units: dict[int, Unit] = {0: unit}
+        self.spaces: dict[Unit, Value] = {}
+        self.resolving: set[tuple[Unit, str]] = set()
+        self.import_budget = IMPORT_BUDGET
         self.made: list[Made] = []
         self.records: list[Record] = []
         self.passed: list[tuple[Made, frozenset[str]]] = []
@@ -158,7 +164,13 @@ class Machine(ABC):
         self.importing = False
         self.global_roots: set[Made] = set()
         self.stand_ins: dict[ClassInfo, Made] = {}
+        self.builders: list[Made] = []
+        self.constructions: dict[ClassInfo, list[Construction]] = {}
         self._numbers = 0
+
+    @abstractmethod
+    def imported(self, unit: Unit, name: str) -> Value | None:
+        """Return what a file imports under a name."""
 
     @abstractmethod
     def evaluate(self, node: ast.expr | None) -> Value:
@@ -211,15 +223,40 @@ class Machine(ABC):
         self._numbers += 1
         return self._numbers
 
+    @property
+    def here(self) -> Unit:
+        """The file whose code is being run."""
+        return self.units[self.frame.scopes[-1]]
+
+    @property
+    def source(self) -> Source:
+        """The text and syntax of the file whose code is being run."""
+        return self.here.source
+
+    @property
+    def names(self) -> Names:
+        """What the file whose code is being run imports."""
+        return self.here.names
+
+    @property
+    def classes(self) -> dict[str, ClassInfo]:
+        """The classes of the file whose code is being run."""
+        return self.here.classes
+
+    @property
+    def at_module_level(self) -> bool:
+        """Whether no function is being run."""
+        return len(self.frame.scopes) == 1
+
     def lookup(self, name: str) -> Value:
         """Return what a name stands for in the current frame."""
         for scope in self.frame.scopes:
             value = self.state.get((scope, name))
             if value is not None:
                 return value
-        dotted = self.names.lookup(name)
-        if dotted is not None:
-            return Ref(dotted)
+        value = self.imported(self.here, name)
+        if value is not None:
+            return value
         return Ref(f"builtins.{name}") if name in _BUILTINS else NOTHING
 
     def bind(self, name: str, value: Value) -> None:

@@ -8,6 +8,7 @@ from nnlint.linter.discover import sinks
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
 from nnlint.linter.discover.containers import sliced, table_method
 from nnlint.linter.discover.joining import join_all
+from nnlint.linter.discover.modules import Space
 from nnlint.linter.discover.names import canonical
 from nnlint.linter.discover.recording import Recording
 from nnlint.linter.discover.targets import Step
@@ -109,6 +110,10 @@ class Objects(Recording):
         """Read an attribute of a value."""
         if isinstance(base, Ref):
             return Ref(canonical(f"{base.dotted}.{name}"))
+        if isinstance(base, Space):
+            if name == "__dict__":
+                return self.namespace(base.unit)
+            return self.member(base.unit, name) or NOTHING
         if isinstance(base, Made):
             return self._made_attribute(base, name)
         if isinstance(base, Output):
@@ -136,11 +141,11 @@ class Objects(Recording):
                 owner, method = found
                 if _decorated(method, *_PROPERTIES):
                     return self.inline_method(found, made, Arguments())
-                function = Function(method, (0,), owner)
+                function = Function(method, (self.home(owner),), owner)
                 return function if _decorated(method, "staticmethod") else Bound(function, made)
             for each in info.mro:
                 if name in each.attributes:
-                    return self.evaluate_global(each.attributes[name])
+                    return self.evaluate_global(each.attributes[name], each)
         if name == "module":
             return made
         return Method(made, name)
@@ -148,17 +153,17 @@ class Objects(Recording):
     def _class_attribute(self, base: ClassRef, name: str) -> Value:
         found = base.info.method(name)
         if found is not None:
-            function = Function(found[1], (0,), found[0])
+            function = Function(found[1], (self.home(found[0]),), found[0])
             return Bound(function, base) if _decorated(found[1], "classmethod") else function
         for each in base.info.mro:
             if name in each.attributes:
-                return self.evaluate_global(each.attributes[name])
+                return self.evaluate_global(each.attributes[name], each)
         return NOTHING
 
-    def evaluate_global(self, node: ast.expr) -> Value:
-        """Evaluate an expression outside any function."""
+    def evaluate_global(self, node: ast.expr, owner: ClassInfo) -> Value:
+        """Evaluate an expression of a class body."""
         frame = self.frame
-        self.frame = type(frame)((0,), self.source.tree)
+        self.frame = type(frame)((self.home(owner),), owner.source.tree)
         value = self.evaluate(node)
         self.frame = frame
         return value
@@ -199,7 +204,7 @@ class Objects(Recording):
             return join_all([self.call_method(one, name, arguments, node) for one in choices])
         if isinstance(base, Table):
             return table_method(base, name, arguments)
-        if isinstance(base, Ref | ClassRef):
+        if isinstance(base, Ref | ClassRef | Space):
             return self.call(self.attribute(base, name, node), arguments, node, name)
         if isinstance(base, Opaque):
             if name in WRAPS and any(isinstance(one, Made) for one in arguments.values):

@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Iterable
 
 from nnlint.linter.discover import sinks
-from nnlint.linter.discover.machine import Machine, Record
+from nnlint.linter.discover.machine import Record
+from nnlint.linter.discover.modules import Modules
 from nnlint.linter.discover.targets import UNKNOWN, OutputUse, Step
 from nnlint.linter.discover.values import (
     Arguments,
@@ -85,7 +86,7 @@ def _equal(left: object, right: object) -> bool:
     return type(left) is type(right) and bool(left == right)
 
 
-class Recording(Machine):
+class Recording(Modules):
     """The part of the abstract run that meets losses and picks."""
 
     def loss(

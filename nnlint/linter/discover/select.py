@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.blocks import users, uses_of
 from nnlint.linter.discover.classes import ClassInfo, name_location, registries
+from nnlint.linter.discover.constructing import best
 from nnlint.linter.discover.flow import Interpreter
 from nnlint.linter.discover.recording import merge
-from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import OutputUse, Target
 from nnlint.linter.discover.values import ClassRef, Made
 
@@ -23,16 +24,18 @@ class Selection:
         models: Classes that are models and not parts of other models.
     """
 
-    def __init__(self, source: Source, run: Interpreter) -> None:
-        self.source = source
+    def __init__(self, run: Interpreter, others: Iterable[Interpreter] = ()) -> None:
+        self.source = run.unit.source
         self.run = run
+        self.runs = (run, *others)
         self.met = {record.made.root for record in run.records}
         self.met_classes = {
             record.made.info
-            for record in run.records
+            for each in self.runs
+            for record in each.records
             if record.made.info is not None and sinks.loss(record.use.sink)
         }
-        self.mentioned = uses_of(run.classes, run.mentions, registries(source))
+        self.mentioned = uses_of(run.classes, run.mentions, registries(self.source))
         self.given = {
             value.info if isinstance(value, ClassRef) else value.root.info or value.root
             for receiver, value in run.given
@@ -49,13 +52,14 @@ class Selection:
     def targets(self) -> tuple[Target, ...]:
         """Return the targets in source order."""
         uses: dict[str, list[OutputUse]] = {}
-        for record in self.run.records:
-            for name in self._attributed(record.made.root):
-                uses.setdefault(name, []).append(record.use)
         passed: dict[str, set[str]] = {}
-        for made, names in self.run.passed:
-            for name in self._attributed(made.root):
-                passed.setdefault(name, set()).update(names)
+        for run in self.runs:
+            for record in run.records:
+                for name in self._attributed(record.made.root, run):
+                    uses.setdefault(name, []).append(record.use)
+            for made, names in run.passed:
+                for name in self._attributed(made.root, run):
+                    passed.setdefault(name, set()).update(names)
         found = [self._class_target(info) for info in self.classes.values()]
         found += [self._factory_target(name, made) for name, made in self.factories.items()]
         found += [self._instance_target(name, made) for name, made in self.instances.items()]
@@ -66,6 +70,7 @@ class Selection:
                 location=target.location,
                 class_name=target.class_name,
                 required=target.required,
+                constructions=target.constructions,
                 uses=merge(uses.get(target.name, ())),
                 passed=frozenset(passed.get(target.name, ()))
                 | self.run.loss_parameters.get(target.class_name, frozenset()),
@@ -194,8 +199,12 @@ class Selection:
             name: info for name, info in self.models.items() if info not in covered or info in plain
         }
 
-    def _attributed(self, made: Made) -> list[str]:
-        """Return the targets that an object speaks for."""
+    def _attributed(self, made: Made, run: Interpreter) -> list[str]:
+        """Return the targets that an object of a run speaks for."""
+        if run is not self.run:
+            twins = [name for name, (one, _) in self.instances.items() if _twins(one, made)]
+            if len(twins) == 1:
+                return twins
         for name, (instance, _) in self.instances.items():
             if instance is made or (self._is_alternative(made, name) and not self._collapses(made)):
                 return [name]
@@ -233,6 +242,9 @@ class Selection:
             location=name_location(self.source, info.node),
             class_name=info.name,
             required=info.required,
+            constructions=best(
+                each for run in self.runs for each in run.constructions.get(info, ())
+            ),
             lightning=info.lightning,
         )
 
@@ -257,6 +269,11 @@ class Selection:
             class_name=info.name if info else "",
             lightning=info.lightning if info else False,
         )
+
+
+def _twins(left: Made, right: Made) -> bool:
+    """Tell whether two runs made an object by the same call."""
+    return left.site is not None and left.site == right.site
 
 
 def _has_weights(made: Made) -> bool:

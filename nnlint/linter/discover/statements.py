@@ -12,7 +12,7 @@ from nnlint.linter.discover.assignments import Assignments
 from nnlint.linter.discover.classes import FunctionDef
 from nnlint.linter.discover.joining import join_all
 from nnlint.linter.discover.machine import MAX_DEPTH, Key, Record
-from nnlint.linter.discover.names import is_main_guard
+from nnlint.linter.discover.names import canonical, imported, is_main_guard
 from nnlint.linter.discover.recording import diverging
 from nnlint.linter.discover.values import (
     NOTHING,
@@ -20,7 +20,6 @@ from nnlint.linter.discover.values import (
     Constant,
     Function,
     Made,
-    Ref,
     Value,
     options,
 )
@@ -66,6 +65,8 @@ class Statements(Assignments):
 
     def _choose(self, node: ast.If | ast.Match, gone: list[list[Record]]) -> bool:
         """Run the branches of an `if` or `match`; those that leave put their records in `gone`."""
+        if is_main_guard(node) and self.frame.scopes[-1] != 0:
+            return False
         bodies, exhaustive = self._branches(node)
         changes: list[dict[Key, Value]] = []
         recorded: list[list[Record]] = []
@@ -142,7 +143,7 @@ class Statements(Assignments):
         function = Function(node, self.frame.scopes)
         for decorator in node.decorator_list:
             self.evaluate(decorator)
-        if self.frame.scopes != (0,):
+        if not self.at_module_level:
             self.frame.nested.append(function)
         self.bind(node.name, function)
 
@@ -220,20 +221,17 @@ class Statements(Assignments):
 
     def _redirect(self, node: ast.Global | ast.Nonlocal) -> None:
         for name in node.names:
-            scope = 0
+            scope = self.frame.scopes[-1]
             if isinstance(node, ast.Nonlocal):
                 outer = self.frame.scopes[1:]
-                scope = next((one for one in outer if self.state.get((one, name))), 0)
+                scope = next((one for one in outer if self.state.get((one, name))), scope)
             self.frame.redirected[name] = scope
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
-        if self.frame.scopes == (0,):
+        if self.at_module_level:
             return
-        for alias in node.names:
-            name = alias.asname or alias.name.partition(".")[0]
-            dotted = self.names.bindings.get(name)
-            if dotted is not None:
-                self.bind(name, Ref(dotted))
+        for name, dotted in imported(node):
+            self.bind(name, self.resolve(self.here, canonical(dotted)))
 
     # Any: each handler takes the node type that it is listed under.
     _statements: ClassVar[dict[type[ast.stmt], Callable[[Statements, Any], bool | None]]] = {
