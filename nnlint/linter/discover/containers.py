@@ -7,12 +7,22 @@ from nnlint.linter.discover.values import (
     MAX_ITEMS,
     NOTHING,
     Arguments,
+    Bound,
+    ClassRef,
     Constant,
+    Either,
+    Function,
+    Made,
+    Partial,
+    Ref,
     Sequence,
     Table,
     Value,
     literal,
 )
+
+_CODE = (Bound, ClassRef, Function, Made, Partial, Ref)
+_MAX_CHOICES = 128
 
 
 def table_method(base: Table, name: str, arguments: Arguments) -> Value:
@@ -25,11 +35,23 @@ def table_method(base: Table, name: str, arguments: Arguments) -> Value:
     if name == "keys":
         return Sequence(tuple(Constant(key) for key in base.items)[:MAX_ITEMS])
     if name in ("get", "pop", "setdefault"):
-        key = literal(arguments.get(0, "key"))
-        if isinstance(key, str | int):
-            return base.items.get(key, arguments.get(1, "default") or NOTHING)
-        return join_all(list(base.items.values()))
+        key = arguments.get(0, "key") or NOTHING
+        return chosen(base, key, arguments.get(1, "default") or NOTHING)
     return base if name == "copy" else NOTHING
+
+
+def chosen(base: Table, key: Value, default: Value = NOTHING) -> Value:
+    """Return the item of a dict: the one that is known, or any where the user has the choice."""
+    known = literal(key)
+    told = isinstance(known, str | int | None)
+    if told and not (isinstance(key, Constant) and key.usual):
+        return base.items.get(known, default)
+    usual = base.items.get(known) if told else None
+    values = [value for value in (usual, *base.items.values()) if value is not None]
+    code = [value for value in values if isinstance(value, _CODE)]
+    if len(code) > 1:
+        return Either(tuple(dict.fromkeys(code))[:_MAX_CHOICES])
+    return join_all(values) if usual is None else usual
 
 
 def sliced(items: tuple[Value, ...], key: slice) -> tuple[Value, ...]:

@@ -7,6 +7,7 @@ import ast
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.calls import Calls
 from nnlint.linter.discover.joining import join_all
+from nnlint.linter.discover.modules import Space
 from nnlint.linter.discover.names import canonical
 from nnlint.linter.discover.targets import UNKNOWN, Step
 from nnlint.linter.discover.values import (
@@ -120,8 +121,11 @@ class Externals(Calls):
         if name == "super":
             return self._super(values)
         if name == "getattr" and len(values) > 1:
-            attribute = literal(values[1])
-            return self.attribute(first, attribute, node) if isinstance(attribute, str) else NOTHING
+            return self.chosen_attribute(first, values[1], node)
+        if name in ("globals", "locals"):
+            return self.namespace(self.here)
+        if name == "vars" and isinstance(first, Space):
+            return self.namespace(first.unit)
         if name == "setattr" and len(values) == 3:
             attribute = literal(values[1])
             if isinstance(attribute, str):

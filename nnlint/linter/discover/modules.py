@@ -14,8 +14,6 @@ from nnlint.linter.discover.values import (
     ClassRef,
     Either,
     Function,
-    Made,
-    Partial,
     Ref,
     Table,
     Value,
@@ -142,14 +140,6 @@ class Modules(Machine):
     def namespace(self, unit: Unit) -> Table:
         """Return the dict of a module."""
         return Table(dict(self.members(unit)))
-
-    def any_member(self, base: Value) -> Value:
-        """Return what an attribute of a module may be whose name is not known."""
-        if not isinstance(base, Space):
-            return NOTHING
-        callables = (ClassRef, Function, Made, Partial)
-        found = [each for each in self.members(base.unit).values() if isinstance(each, callables)]
-        return Either(tuple(found)) if found else NOTHING
 
     def import_module(self, node: ast.expr, given: object) -> Value:
         """Return the module that is imported by a name made at run time.

@@ -6,7 +6,7 @@ import ast
 
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
-from nnlint.linter.discover.containers import sliced, table_method
+from nnlint.linter.discover.containers import chosen, sliced, table_method
 from nnlint.linter.discover.joining import join_all
 from nnlint.linter.discover.modules import Space
 from nnlint.linter.discover.names import canonical
@@ -130,6 +130,13 @@ class Objects(Recording):
             return NOTHING if name in NO_TENSOR else base
         return Method(base, name)
 
+    def chosen_attribute(self, base: Value, name: Value, node: ast.expr) -> Value:
+        """Read an attribute whose name is a value: one that is known, or any of a module's."""
+        if isinstance(base, Space):
+            return self.item(self.namespace(base.unit), name, node)
+        known = literal(name)
+        return self.attribute(base, known, node) if isinstance(known, str) else NOTHING
+
     def _made_attribute(self, made: Made, name: str) -> Value:
         value = self.stored(made, name)
         if value is not None:
@@ -182,9 +189,7 @@ class Objects(Recording):
                 return base.items[known]
             return join_all(base.items)
         if isinstance(base, Table):
-            if isinstance(known, str | int) or known is None:
-                return base.items.get(known, NOTHING)
-            return join_all(list(base.items.values()))
+            return chosen(base, key)
         if isinstance(base, Either):
             return join_all([self.item(option, key, node) for option in base.options])
         return base if isinstance(base, Opaque) else NOTHING

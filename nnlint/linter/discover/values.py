@@ -16,7 +16,7 @@ from nnlint.linter.findings import Location
 FunctionNode = FunctionDef | ast.Lambda
 
 MAX_ITEMS = 64
-MAX_OPTIONS = 24
+MAX_OPTIONS = 48
 _MAX_OPS = 12
 _MAX_STEPS = 24
 MAX_DEPTH = 6
@@ -62,9 +62,14 @@ class Wanted(Opaque):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constant(Value):
-    """A literal."""
+    """A literal.
+
+    Attributes:
+        usual: Whether it is only a default: whoever runs the program may give another value.
+    """
 
     value: Any
+    usual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
