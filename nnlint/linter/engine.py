@@ -136,13 +136,14 @@ def model_graph(
         NotTraceableError: No way of capture works.
     """
     known = False
+    uses = stitch.happening(target.uses, model)
 
     def add_loss(nodes: list[Node]) -> None:
         nonlocal known
         if loss:
             known = stitch.stitch_named(nodes, loss, target.location)
         else:
-            known = stitch.stitch(nodes, target.uses)
+            known = stitch.stitch(nodes, uses)
 
     def take() -> Captured:
         return capture(Subject(model, code, built_at, settings.inputs, target.passed, add_loss))
@@ -159,7 +160,7 @@ def model_graph(
             failure=captured.failure,
             built_at=built_at,
             inputs_given=settings.inputs is not None,
-            uses=target.uses,
+            uses=uses,
             assumed=assumed,
         )
         graph.loss_known = known or bool(graph.losses)

@@ -58,6 +58,8 @@ class OutputUse:
         slot: Which argument of the sink the output is: 0 for the prediction.
         through: Line of the call model(...) that gave the output.
         certain: False where the sink, or the way to it, is one of several chosen at run time.
+        conditions: What must hold of the model's own attributes for this use to happen, as in
+            "model.classes == 2". See `nnlint.linter.discover.conditions`.
     """
 
     sink: str
@@ -70,6 +72,7 @@ class OutputUse:
     slot: int = 0
     through: Location | None = None
     certain: bool = True
+    conditions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

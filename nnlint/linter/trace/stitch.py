@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
+from nnlint.linter.discover import conditions
 from nnlint.linter.discover.targets import UNKNOWN, OutputUse, Step
 from nnlint.linter.findings import Location
 from nnlint.linter.graph import Node
 from nnlint.linter.operators.base import Family, Operator, bind, resolve, table
 from nnlint.linter.operators.moving import GETITEM
 from nnlint.linter.trace.convert import link
+
+
+def happening(uses: Iterable[OutputUse], model: torch.nn.Module) -> tuple[OutputUse, ...]:
+    """Return the uses that can happen to a live model; undecided ones are no longer certain."""
+    found = []
+    for use in uses:
+        verdicts = [conditions.holds(each, model) for each in use.conditions]
+        if False in verdicts:
+            continue
+        found.append(dataclasses.replace(use, certain=use.certain and None not in verdicts))
+    return tuple(found)
 
 
 def stitch(nodes: list[Node], uses: Iterable[OutputUse]) -> bool:
