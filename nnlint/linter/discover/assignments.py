@@ -11,6 +11,7 @@ from nnlint.linter.discover.values import (
     NOTHING,
     Constant,
     Output,
+    Ref,
     Sequence,
     Table,
     Value,
@@ -35,7 +36,9 @@ class Assignments(Expressions):
         elif isinstance(target, ast.Subscript):
             base = self.evaluate(target.value)
             key = literal(self.evaluate(target.slice))
-            if isinstance(base, Table) and isinstance(key, str | int):
+            if isinstance(base, Ref):
+                self.patch(base.dotted, key, value)
+            elif isinstance(base, Table) and isinstance(key, str | int):
                 self.assign(target.value, Table({**base.items, key: value}))
             elif isinstance(base, Sequence) and isinstance(key, int) and _within(key, base):
                 items = list(base.items)

@@ -142,6 +142,7 @@ class Machine(ABC):
         self.scopes: dict[Source, int] = {unit.source: 0}
         self.units: dict[int, Unit] = {0: unit}
         self.spaces: dict[Unit, Value] = {}
+        self.patches: dict[str, dict[str, Value]] = {}
         self.resolving: set[tuple[Unit, str]] = set()
         self.import_budget = IMPORT_BUDGET
         self.made: list[Made] = []

@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nnlint.linter.discover.classes import ClassInfo
+from nnlint.linter.discover.containers import chosen
 from nnlint.linter.discover.machine import Frame, Machine
 from nnlint.linter.discover.unit import Unit
 from nnlint.linter.discover.values import (
     NOTHING,
     ClassRef,
+    Constant,
     Either,
     Function,
     Ref,
+    Sequence,
     Table,
     Value,
+    literal,
 )
 
 _IMPORT_BUDGET = 2_000
@@ -74,7 +78,8 @@ class Modules(Machine):
         if dotted is not None:
             return self.resolve(unit, dotted)
         for other in self.project.starred(unit):
-            value = self.member(other, name)
+            listed = self._listed(other)
+            value = self.member(other, name) if listed is None or name in listed else None
             if value is not None:
                 return value
         dotted = unit.names.lookup(name)
@@ -121,13 +126,17 @@ class Modules(Machine):
         found: dict[str, Value] = {}
         for name in self._public(unit, hops):
             value = self.member(unit, name)
-            if value is not None and not isinstance(value, Ref):
+            if value is not None and not isinstance(value, Ref | Space):
                 found.setdefault(name, value)
             if len(found) >= _MAX_MEMBERS:
                 break
         return found
 
     def _public(self, unit: Unit, hops: int) -> Iterator[str]:
+        listed = self._listed(unit) if hops else None
+        if listed is not None:
+            yield from listed
+            return
         scope = self.enter(unit)
         bound = [name for owner, name in self.state.values if owner == scope]
         for name in dict.fromkeys((*unit.classes, *unit.functions, *bound, *unit.names.bindings)):
@@ -137,9 +146,34 @@ class Modules(Machine):
             for other in self.project.starred(unit):
                 yield from self._public(other, hops + 1)
 
+    def _listed(self, unit: Unit) -> tuple[str, ...] | None:
+        """Return the names that a module lists in `__all__`, None where it does not."""
+        value = self.state.get((self.enter(unit), "__all__"))
+        if not isinstance(value, Sequence):
+            return None
+        names = tuple(literal(item) for item in value.items)
+        return tuple(name for name in names if isinstance(name, str)) or None
+
     def namespace(self, unit: Unit) -> Table:
         """Return the dict of a module."""
         return Table(dict(self.members(unit)))
+
+    def patch(self, dotted: str, name: object, value: Value) -> None:
+        """Put a value into an installed module, under a name that may not be known."""
+        items = self.patches.setdefault(dotted.removesuffix(".__dict__"), {})
+        items[name if isinstance(name, str) else f"<{len(items)}>"] = value
+
+    def patched(self, dotted: str, key: Value) -> Value | None:
+        """Return what was put into an installed module, None where nothing was."""
+        items = self.patches.get(dotted.removesuffix(".__dict__"))
+        if items is None:
+            return None
+        known = literal(key)
+        told = isinstance(known, str) and not (isinstance(key, Constant) and key.usual)
+        if told and known in items:
+            return items[str(known)]
+        maybe = [value for name, value in items.items() if not told or name.startswith("<")]
+        return chosen(Table(dict(enumerate(maybe))), NOTHING) if maybe else None
 
     def import_module(self, node: ast.expr, given: object) -> Value:
         """Return the module that is imported by a name made at run time.

@@ -100,6 +100,8 @@ class Objects(Recording):
     def set_attribute(self, base: Value, name: str, value: Value) -> None:
         """Assign an attribute."""
         for made in base.options if isinstance(base, Either) else (base,):
+            if isinstance(made, Ref):
+                self.patch(made.dotted, name, value)
             if isinstance(made, Made):
                 if self.frame.me is not made:
                     self.start(made)
@@ -109,7 +111,8 @@ class Objects(Recording):
     def attribute(self, base: Value, name: str, node: ast.expr) -> Value:
         """Read an attribute of a value."""
         if isinstance(base, Ref):
-            return Ref(canonical(f"{base.dotted}.{name}"))
+            known = self.patched(base.dotted, Constant(name)) if self.patches else None
+            return known or Ref(canonical(f"{base.dotted}.{name}"))
         if isinstance(base, Space):
             if name == "__dict__":
                 return self.namespace(base.unit)
@@ -134,6 +137,8 @@ class Objects(Recording):
         """Read an attribute whose name is a value: one that is known, or any of a module's."""
         if isinstance(base, Space):
             return self.item(self.namespace(base.unit), name, node)
+        if isinstance(base, Ref) and (value := self.patched(base.dotted, name)):
+            return value
         known = literal(name)
         return self.attribute(base, known, node) if isinstance(known, str) else NOTHING
 
@@ -190,6 +195,8 @@ class Objects(Recording):
             return join_all(base.items)
         if isinstance(base, Table):
             return chosen(base, key)
+        if isinstance(base, Ref) and base.dotted.endswith(".__dict__"):
+            return self.patched(base.dotted, key) or NOTHING
         if isinstance(base, Either):
             return join_all([self.item(option, key, node) for option in base.options])
         return base if isinstance(base, Opaque) else NOTHING

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nnlint.linter.discover.folders import Folders
 from nnlint.linter.discover.importlines import imports
+from nnlint.linter.discover.oldsyntax import parse_tolerantly
 from nnlint.linter.discover.source import Source
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Project:
         with contextlib.suppress(*errors):
             if text is None and Path(file).stat().st_size <= _MAX_BYTES:
                 text = read_text(file)
-            return None if text is None else Source.parse(self.shown(file), text)
+            return None if text is None else parse_tolerantly(self.shown(file), text)
         return None
 
     def shown(self, file: str) -> str:

@@ -16,7 +16,7 @@ from nnlint.linter.findings import Location
 FunctionNode = FunctionDef | ast.Lambda
 
 MAX_ITEMS = 64
-MAX_OPTIONS = 48
+MAX_OPTIONS = 64
 _MAX_OPS = 12
 _MAX_STEPS = 24
 MAX_DEPTH = 6
