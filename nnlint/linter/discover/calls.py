@@ -266,8 +266,8 @@ class Calls(Objects):
             self.frame, self.importing, self.no_grad = outer
             self.restore_modes(frame)
         if frame.yields:
-            return Sequence((join_all(frame.yields),))
-        return join_all(frame.returns)
+            return Sequence((join_all(frame.yields),), "list", open=True)
+        return join_all([*frame.returns, *frame.spare])
 
     def _bind(
         self, node: FunctionDef | ast.Lambda, arguments: Arguments, scopes: tuple[int, ...]

@@ -25,7 +25,9 @@ from nnlint.linter.discover.values import (
     FunctionNode,
     Made,
     Opaque,
+    Parser,
     Ref,
+    Settings,
     Value,
     options,
 )
@@ -109,6 +111,8 @@ class Frame:
         redirected: Names declared global or nonlocal, with their scope.
         modes: Train/eval switches to restore at its end.
         nested: Functions defined in it.
+        spare: What it returns where a condition is not met as far as the source tells.
+        vague: How many loops are being run whose rounds are not known.
     """
 
     scopes: tuple[int, ...]
@@ -120,6 +124,8 @@ class Frame:
     redirected: dict[str, int] = field(default_factory=dict)
     modes: dict[Key, Value | None] = field(default_factory=dict)
     nested: list[Function] = field(default_factory=list)
+    spare: list[Value] = field(default_factory=list)
+    vague: int = 0
 
 
 @dataclass(slots=True)
@@ -166,6 +172,11 @@ class Machine(ABC):
         self.global_roots: set[Made] = set()
         self.stand_ins: dict[ClassInfo, Made] = {}
         self.builders: list[Made] = []
+        self.conditions: list[bool | None] = []
+        self.flags = Settings()
+        self.named: dict[str, Value] = {}
+        self.parsers: dict[int, Parser] = {}
+        self.class_bodies: list[ast.expr] = []
         self.constructions: dict[ClassInfo, list[Construction]] = {}
         self._numbers = 0
 

@@ -110,7 +110,7 @@ class Modules(Machine):
         if name in unit.classes:
             return ClassRef(unit.classes[name])
         if name in unit.functions:
-            return Function(unit.functions[name], (scope,))
+            return Function(unit.functions[name], (scope,), source=unit.source)
         if (unit, name) in self.resolving:
             return None
         self.resolving.add((unit, name))

@@ -13,6 +13,7 @@ from nnlint.linter.discover.classes import FunctionDef
 from nnlint.linter.discover.joining import join_all
 from nnlint.linter.discover.machine import MAX_DEPTH, Key, Record
 from nnlint.linter.discover.names import canonical, imported, is_main_guard
+from nnlint.linter.discover.plain import numeric, truth
 from nnlint.linter.discover.recording import diverging
 from nnlint.linter.discover.values import (
     NOTHING,
@@ -67,18 +68,27 @@ class Statements(Assignments):
         """Run the branches of an `if` or `match`; those that leave put their records in `gone`."""
         if is_main_guard(node) and self.frame.scopes[-1] != 0:
             return False
-        bodies, exhaustive = self._branches(node)
+        bodies, met, exhaustive = self._branches(node)
         changes: list[dict[Key, Value]] = []
         recorded: list[list[Record]] = []
         importing = self.importing
-        for body in bodies:
+        taken: dict[Key, Value] | None = None
+        for body, condition in zip(bodies, met, strict=True):
             self.importing = importing and not is_main_guard(node)
-            start = len(self.records)
+            start, returned = len(self.records), len(self.frame.returns)
+            self.conditions.append(condition)
             ended, changed = self.state.branch(functools.partial(self.execute, body))
+            self.conditions.pop()
+            if condition is False:
+                self.frame.spare += self.frame.returns[returned:]
+                del self.frame.returns[returned:]
             here = self.records[start:]
             recorded.append(here)
             if ended:
                 gone.append(here)
+            elif condition is True:
+                taken = changed
+                changes.insert(0, changed)
             else:
                 changes.append(changed)
         self.importing = importing
@@ -86,28 +96,52 @@ class Statements(Assignments):
         if is_main_guard(node):
             self.state.merge(changes[:1])
             return False
-        if not exhaustive:
+        if not exhaustive and all(condition is False for condition in met):
+            taken = {}
+            changes.insert(0, taken)
+        elif not exhaustive:
             changes.append({})
+        if taken is not None:
+            self._settle_numbers(changes)
         self.state.merge(changes)
         return not changes
 
-    def _branches(self, node: ast.If | ast.Match) -> tuple[list[list[ast.stmt]], bool]:
+    def _settle_numbers(self, changes: list[dict[Key, Value]]) -> None:
+        """Have numbers be those of the first branch, which is certainly taken."""
+        taken, *others = changes
+        for changed in others:
+            for key in {*taken, *changed}:
+                value = taken.get(key) or self.state.get(key)
+                if value is not None and numeric(value):
+                    changed[key] = value
+
+    def _branches(
+        self, node: ast.If | ast.Match
+    ) -> tuple[list[list[ast.stmt]], list[bool | None], bool]:
+        """Return the branches, whether each is taken as far as known, and whether one surely is."""
         bodies: list[list[ast.stmt]] = []
+        met: list[bool | None] = []
         if isinstance(node, ast.Match):
             self.evaluate(node.subject)
             last = node.cases[-1]
             catch_all = isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
-            return [case.body for case in node.cases], catch_all and last.guard is None
+            unknown: list[bool | None] = [None] * len(node.cases)
+            return [case.body for case in node.cases], unknown, catch_all and last.guard is None
+        before: bool | None = False
         while True:
-            self.evaluate(node.test)
+            known = truth(self.evaluate(node.test))
             bodies.append(node.body)
+            met.append(_then(before, known))
+            if before is not True:
+                before = known if known is True or before is False else None
             # An elif chain may be longer than the call stack is deep.
             if len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
                 node = node.orelse[0]
                 continue
             if node.orelse:
                 bodies.append(node.orelse)
-            return bodies, bool(node.orelse)
+                met.append(None if before is None else not before)
+            return bodies, met, bool(node.orelse)
 
     def _assign(self, node: ast.Assign) -> None:
         value = self.evaluate(node.value)
@@ -140,7 +174,8 @@ class Statements(Assignments):
         self.evaluate(node.value)
 
     def _define(self, node: FunctionDef) -> None:
-        function = Function(node, self.frame.scopes)
+        source = self.source if self.at_module_level else None
+        function = Function(node, self.frame.scopes, source=source)
         for decorator in node.decorator_list:
             self.evaluate(decorator)
         if not self.at_module_level:
@@ -162,20 +197,31 @@ class Statements(Assignments):
         return True
 
     def _for(self, node: ast.For | ast.AsyncFor) -> None:
-        elements = self.elements(self.evaluate(node.iter))
+        iterated = self.evaluate(node.iter)
+        elements = self.elements(iterated)
+        drawn, exact = self.drawn(iterated)
+        exact = exact and self.budget > 0
+        if exact and len(elements) < len(drawn) and len(node.body) == 1:
+            # What a loop of one statement does to each element is cheap to follow.
+            elements = drawn if _is_call(node.body[0]) else elements
+        exact = exact and len(elements) == len(drawn)
         if self.budget <= 0:
             elements = [join_all(elements)]
         importing, self.importing = self.importing, False
+        self.frame.vague += not exact
         for element in elements:
             self.assign(node.target, element)
             self.execute(node.body)
+        self.frame.vague -= not exact
         self.importing = importing
         self.execute(node.orelse)
 
     def _while(self, node: ast.While) -> None:
         self.evaluate(node.test)
         importing, self.importing = self.importing, False
+        self.frame.vague += 1
         self.execute(node.body)
+        self.frame.vague -= 1
         self.importing = importing
         self.execute(node.orelse)
 
@@ -259,3 +305,20 @@ class Statements(Assignments):
         ast.While: _while,
         ast.With: _with,
     }
+
+
+def _then(before: bool | None, known: bool | None) -> bool | None:
+    """Tell whether a branch is taken: none before it is, and its own condition holds."""
+    if before is True or known is False:
+        return False
+    return True if before is False and known is True else None
+
+
+def _is_call(node: ast.stmt) -> bool:
+    """Tell whether a statement calls `setattr` or a method and no more."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+        and node.value.func.id == "setattr"
+    )

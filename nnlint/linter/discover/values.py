@@ -15,7 +15,8 @@ from nnlint.linter.findings import Location
 
 FunctionNode = FunctionDef | ast.Lambda
 
-MAX_ITEMS = 64
+MAX_ITEMS = 256
+_MAX_PARTS = 64
 MAX_OPTIONS = 64
 _MAX_OPS = 12
 _MAX_STEPS = 24
@@ -81,11 +82,18 @@ class Ref(Value):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Function(Value):
-    """A function of the file, with the scopes that it sees and the class that defines it."""
+    """A function of the project.
+
+    Attributes:
+        scopes: The scopes that it sees, innermost first.
+        owner: The class that defines it.
+        source: The file, where it stands at the top level of one.
+    """
 
     node: FunctionNode
     scopes: tuple[int, ...]
     owner: ClassInfo | None = None
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -296,6 +304,19 @@ class Parser(Value):
     schemas: tuple[Value, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordClass(Value):
+    """A tuple type with names: what `namedtuple(...)` gives.
+
+    Attributes:
+        fields: The names, in order.
+        defaults: The values of those that may be left out.
+    """
+
+    fields: tuple[str, ...]
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class TextFile(Value):
     """A file of the project that is opened, or its text; the path is "" where it is not known."""
@@ -346,7 +367,7 @@ def parts(value: Value, depth: int = 0) -> Iterator[Value]:
         inner = value.options
     elif isinstance(value, Partial):
         inner = (value.callee, *value.arguments.values)
-    for item in inner[:MAX_ITEMS]:
+    for item in inner[:_MAX_PARTS]:
         yield from parts(item, depth + 1)
 
 
