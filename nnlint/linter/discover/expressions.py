@@ -25,6 +25,7 @@ from nnlint.linter.discover.plain import (
     decided,
     fold,
     forgetful,
+    is_code,
     is_object,
     key_of,
     numeric,
@@ -271,7 +272,7 @@ class Expressions(Externals):
             known = truth(value)
             if known is None:
                 break
-            if (known == deciding or at == len(values) - 1) and numeric(value):
+            if (known == deciding or at == len(values) - 1) and (numeric(value) or is_code(value)):
                 return value
         if deciding:
             # `given or default`: a literal None is never the result unless it comes last.

@@ -12,12 +12,15 @@ from nnlint.linter.discover.targets import UNKNOWN
 from nnlint.linter.discover.values import (
     MAX_DEPTH,
     NOTHING,
+    Bound,
     ClassRef,
     Constant,
     Either,
     Function,
     Made,
     Opaque,
+    Partial,
+    Ref,
     Sequence,
     Settings,
     Table,
@@ -121,7 +124,7 @@ def _truth(value: Value) -> bool | None:
         return bool(value.value)
     if isinstance(value, Sequence | Table):
         return True if value.items and not value.open else (None if value.open else False)
-    return True if isinstance(value, ClassRef | Function) else None
+    return True if is_code(value) else None
 
 
 def decided(first: Value, second: Value, *, uncertain: bool = True) -> Value:
@@ -142,7 +145,14 @@ def forgetful(value: Value) -> Value:
 
 def is_object(value: Value) -> bool:
     """Tell whether a value is certainly not None."""
-    return isinstance(value, Sequence | Table | ClassRef | Function | Made | Settings)
+    return is_code(value) or isinstance(value, Sequence | Table | Settings)
+
+
+def is_code(value: Value) -> bool:
+    """Tell whether a value is certainly a class, a function or an object made from one."""
+    if isinstance(value, Ref):
+        return value.dotted.startswith("torch.nn.")
+    return isinstance(value, Bound | ClassRef | Function | Made | Partial)
 
 
 def numeric(value: Value) -> bool:
