@@ -72,8 +72,10 @@ class Folders:
         for current, folders, names in os.walk(self.root):
             folders[:] = sorted(name for name in folders if not is_skipped(Path(current, name)))
             for name in sorted(names):
-                if name.endswith(".py") and not name.startswith("."):
-                    yield f"{current}{os.sep}{name}"
+                file = f"{current}{os.sep}{name}"
+                # Reading a pipe would wait for ever.
+                if name.endswith(".py") and not name.startswith(".") and Path(file).is_file():
+                    yield file
                     count += 1
             if count > _MAX_FILES:
                 return
