@@ -37,6 +37,10 @@ from nnlint.linter.discover.values import (
 )
 
 _MAX_CONSTRUCTIONS = 24
+# Of many models that the user may choose from, none may take the time that the others need.
+_FEW_CHOICES = 3
+_CHOICES_SHARE = 4
+_LEAST_SHARE = 50
 _NO_GRAD = ("torch.no_grad", "torch.inference_mode")
 _IMPORTS = ("importlib.import_module", "builtins.__import__")
 _LOSS_HINT = re.compile(r"loss|criterion|criteria", re.IGNORECASE)
@@ -94,11 +98,25 @@ class Calls(Objects):
                 self.inline(value.function, Arguments((value.me,)))
 
     def _call_any(self, callee: Either, arguments: Arguments, node: ast.expr, hint: str) -> Value:
-        choices = [option for option in callee.options if not is_none(option)]
-        kinds = {self._kind(option) for option in choices} - {"model"}
-        doubtful = len(kinds) > 1
+        guards = callee.guards or ((),) * len(callee.options)
+        choices = [
+            (option, guard)
+            for option, guard in zip(callee.options, guards, strict=True)
+            if not is_none(option)
+        ]
+        kinds = {self._kind(option) for option, _ in choices} - {"model"}
+        doubtful = len(kinds) > 1 and not callee.guards
         self.doubt += doubtful
-        results = [self.call(option, arguments, node, hint) for option in choices]
+        results = []
+        share = max(self.budget // (_CHOICES_SHARE * len(choices) + 1), _LEAST_SHARE)
+        for option, guard in choices:
+            kept = self.budget
+            if len(choices) > _FEW_CHOICES:
+                self.budget = min(share, kept)
+            before = self.budget
+            with self.guarded(guard, chosen=len(kinds) > 1):
+                results.append(self.call(option, arguments, node, hint))
+            self.budget = kept - (before - self.budget)
         self.doubt -= doubtful
         return join_all(results)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from nnlint.linter.discover import folding
+from nnlint.linter.discover.choices import marked, opposite
 from nnlint.linter.discover.containers import (
     LIST_CHANGES,
     TABLE_CHANGES,
@@ -258,16 +259,28 @@ class Expressions(Externals):
 
     def _either(self, node: ast.IfExp) -> Value:
         known = truth(self.evaluate(node.test))
-        first, second = self.evaluate(node.body), self.evaluate(node.orelse)
-        return (
-            decided(second, first, uncertain=False)
-            if known is False
-            else decided(first, second, uncertain=known is None)
-        )
+        verdict = self.decide(node.test)
+        if verdict is not None:
+            return self.evaluate(node.body if verdict else node.orelse)
+        guards = self.guards_of(node.test)
+        others = opposite(guards)
+        with self.guarded(guards):
+            first = self.evaluate(node.body)
+        with self.guarded(others):
+            second = self.evaluate(node.orelse)
+        parts = [(first, guards), (second, others)]
+        if known is False:
+            parts.reverse()
+        value = decided(parts[0][0], parts[1][0], uncertain=known is None)
+        return marked(value, parts)
 
     def _boolean(self, node: ast.BoolOp) -> Value:
-        values = [self.evaluate(value) for value in node.values]
         deciding = isinstance(node.op, ast.Or)
+        values: list[Value] = []
+        for each in node.values:
+            values.append(self.evaluate(each))
+            if deciding and self.decide(each):
+                break
         for at, value in enumerate(values):
             known = truth(value)
             if known is None:

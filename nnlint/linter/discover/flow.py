@@ -25,7 +25,7 @@ from nnlint.linter.discover.values import (
     parts,
 )
 
-_BUDGET = 80_000
+_BUDGET = 40_000
 _BUDGET_PER_NODE = 3
 _ROOT_BUDGET = 2_000
 _BUILDER_BUDGET = 10_000

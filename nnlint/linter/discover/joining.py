@@ -13,6 +13,7 @@ from nnlint.linter.discover.values import (
     Constant,
     Either,
     Function,
+    Made,
     Opaque,
     Output,
     Ref,
@@ -88,7 +89,16 @@ def join(left: Value, right: Value, depth: int = 0) -> Value:
             merged.append(option)
     if len(merged) == 1:
         return merged[0]
-    return Either(tuple(merged)) if len(merged) <= MAX_OPTIONS else NOTHING
+    return Either(tuple(merged if len(merged) <= MAX_OPTIONS else _fewer(merged)))
+
+
+def _fewer(values: list[Value]) -> list[Value]:
+    """Return one object of each class among too many values, and the rest as far as it fits."""
+    first: dict[object, Value] = {}
+    for value in values:
+        kind = (value.info or value.dotted, value.trail) if isinstance(value, Made) else id(value)
+        first.setdefault(kind, value)
+    return list(first.values())[:MAX_OPTIONS]
 
 
 def join_all(values: tuple[Value, ...] | list[Value]) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,6 +23,7 @@ from nnlint.linter.discover.values import (
     Constant,
     Function,
     FunctionNode,
+    Guard,
     Made,
     Opaque,
     Parser,
@@ -33,12 +34,16 @@ from nnlint.linter.discover.values import (
 )
 
 Key = tuple[int, str]
+Guards = tuple[Guard, ...]
 
 MAX_CALLS = 12
 MAX_DEPTH = 100
 IMPORT_BUDGET = 60_000
 _BUILTINS = frozenset(dir(builtins))
 _EVALUATING = "<eval>"
+
+
+Mark = Callable[[Value, Sequence[tuple[Value, Guards]]], Value]
 
 
 class State:
@@ -76,8 +81,19 @@ class State:
                     self.values[key] = old
         return result, changes
 
-    def merge(self, branches: list[dict[Key, Value]]) -> None:
-        """Go on as if any one of the branches had run."""
+    def merge(
+        self,
+        branches: list[dict[Key, Value]],
+        guards: Sequence[Guards] = (),
+        mark: Mark | None = None,
+    ) -> None:
+        """Go on as if any one of the branches had run.
+
+        Args:
+            branches: The writes of each.
+            guards: What must hold for each to run, where the live model decides.
+            mark: Marks a value that is one of several with what must hold for each.
+        """
         keys: dict[Key, None] = {}
         for changes in branches:
             keys.update(dict.fromkeys(changes))
@@ -88,6 +104,14 @@ class State:
                 value = changes.get(key, old)
                 if value is not None:
                     merged = value if merged is None else join(merged, value)
+            if merged is not None and mark is not None and len(guards) == len(branches):
+                values = [changes.get(key, old) for changes in branches]
+                parts = [
+                    (value, guard)
+                    for value, guard in zip(values, guards, strict=True)
+                    if value is not None
+                ]
+                merged = mark(merged, parts)
             if merged is not None:
                 self.set(key, merged)
 
@@ -166,6 +190,9 @@ class Machine(ABC):
         self.depth = 0
         self.no_grad = 0
         self.doubt = 0
+        self.guards: list[Guards] = []
+        self.choices: list[Guards] = []
+        self.askable: dict[ast.expr, bool] = {}
         self.inside_model = 0
         self.activity = 0
         self.importing = False

@@ -6,9 +6,10 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from nnlint.linter.discover.choices import Choices
 from nnlint.linter.discover.classes import ClassInfo
 from nnlint.linter.discover.containers import chosen
-from nnlint.linter.discover.machine import Frame, Machine
+from nnlint.linter.discover.machine import Frame
 from nnlint.linter.discover.unit import Unit
 from nnlint.linter.discover.values import (
     NOTHING,
@@ -35,7 +36,7 @@ class Space(Value):
     unit: Unit
 
 
-class Modules(Machine):
+class Modules(Choices):
     """The part of the abstract run that knows the files of the project."""
 
     def space(self, unit: Unit) -> Value:

@@ -55,7 +55,7 @@ def merge(uses: Iterable[OutputUse]) -> tuple[OutputUse, ...]:
     merged: dict[object, OutputUse] = {}
     for use in uses:
         way = tuple((step.kind, step.name) for step in use.steps)
-        key = (use.sink, use.location, use.slot, way)
+        key = (use.sink, use.location, use.slot, way, use.conditions)
         known = merged.get(key)
         merged[key] = use if known is None else _join(known, use)
     return tuple(sorted(merged.values(), key=lambda use: (use.location, use.slot)))
@@ -132,12 +132,22 @@ class Recording(Modules):
         """Record that the flows of a value end in a sink."""
         flows = [flow for one in options(value) if isinstance(one, Output) for flow in one.flows]
         for flow in flows:
+            conditions = tuple(
+                dict.fromkeys(
+                    each.condition
+                    for group in self.guards
+                    for each in group
+                    if each.made is flow.made.root
+                )
+            )
+            chosen = all(any(one.made is flow.made.root for one in group) for group in self.choices)
             ended = dataclasses.replace(
                 use,
                 steps=flow.steps,
                 training=flow.training and not self.no_grad,
                 through=flow.through,
-                certain=flow.certain and not self.doubt,
+                certain=flow.certain and not self.doubt and chosen,
+                conditions=conditions,
             )
             self.records.append(Record(flow.made, ended))
 

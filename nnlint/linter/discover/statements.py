@@ -6,12 +6,13 @@ import ast
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from nnlint.linter.discover.assignments import Assignments
+from nnlint.linter.discover.choices import marked, opposite
 from nnlint.linter.discover.classes import FunctionDef
 from nnlint.linter.discover.joining import join_all
-from nnlint.linter.discover.machine import MAX_DEPTH, Key, Record
+from nnlint.linter.discover.machine import MAX_DEPTH, Guards, Key, Record
 from nnlint.linter.discover.names import canonical, imported, is_main_guard
 from nnlint.linter.discover.plain import numeric, truth
 from nnlint.linter.discover.recording import diverging
@@ -28,6 +29,19 @@ from nnlint.linter.discover.values import (
 _NO_GRAD = ("torch.no_grad", "torch.inference_mode")
 
 
+class Branch(NamedTuple):
+    """One branch of an `if`.
+
+    Attributes:
+        met: Whether it is taken, as far as plain values tell.
+        guards: What must hold of models for it to be taken.
+    """
+
+    body: list[ast.stmt]
+    met: bool | None = None
+    guards: Guards = ()
+
+
 class Statements(Assignments):
     """The part of the abstract run that executes."""
 
@@ -39,6 +53,7 @@ class Statements(Assignments):
         left: list[list[Record]] = []
         since = len(self.records)
         ended = False
+        guards = len(self.guards)
         for node in body:
             self.budget -= 1
             if isinstance(node, ast.If | ast.Match):
@@ -52,6 +67,7 @@ class Statements(Assignments):
                 ended = bool(handler(self, node)) if handler is not None else False
             if ended:
                 break
+        del self.guards[guards:]
         # What follows `if ...: return` is its else branch.
         self._doubt([*left, self.records[since:]])
         self.depth -= 1
@@ -61,23 +77,26 @@ class Statements(Assignments):
         torn = diverging(branches) if len(branches) > 1 else ()
         if torn:
             for record in self.records:
-                if id(record) in torn:
+                # Where the live model decides between the branches, there is no doubt.
+                if id(record) in torn and not record.use.conditions:
                     record.use = dataclasses.replace(record.use, certain=False)
 
     def _choose(self, node: ast.If | ast.Match, gone: list[list[Record]]) -> bool:
         """Run the branches of an `if` or `match`; those that leave put their records in `gone`."""
         if is_main_guard(node) and self.frame.scopes[-1] != 0:
             return False
-        bodies, met, exhaustive = self._branches(node)
+        branches, rest = self._branches(node)
         changes: list[dict[Key, Value]] = []
+        guards: list[Guards] = []
         recorded: list[list[Record]] = []
         importing = self.importing
         taken: dict[Key, Value] | None = None
-        for body, condition in zip(bodies, met, strict=True):
+        for body, condition, guard in branches:
             self.importing = importing and not is_main_guard(node)
             start, returned = len(self.records), len(self.frame.returns)
             self.conditions.append(condition)
-            ended, changed = self.state.branch(functools.partial(self.execute, body))
+            with self.guarded(guard):
+                ended, changed = self.state.branch(functools.partial(self.execute, body))
             self.conditions.pop()
             if condition is False:
                 self.frame.spare += self.frame.returns[returned:]
@@ -89,21 +108,28 @@ class Statements(Assignments):
             elif condition is True:
                 taken = changed
                 changes.insert(0, changed)
+                guards.insert(0, guard)
             else:
                 changes.append(changed)
+                guards.append(guard)
         self.importing = importing
         self._doubt(recorded)
         if is_main_guard(node):
             self.state.merge(changes[:1])
             return False
-        if not exhaustive and all(condition is False for condition in met):
+        if rest is not None and all(branch.met is False for branch in branches):
             taken = {}
             changes.insert(0, taken)
-        elif not exhaustive:
+            guards.insert(0, rest)
+        elif rest is not None:
             changes.append({})
+            guards.append(rest)
         if taken is not None:
             self._settle_numbers(changes)
-        self.state.merge(changes)
+        self.state.merge(changes, guards, marked)
+        if rest and len(changes) == 1:
+            # The others have left: what follows in this block is the else branch.
+            self.guards.append(rest)
         return not changes
 
     def _settle_numbers(self, changes: list[dict[Key, Value]]) -> None:
@@ -115,33 +141,35 @@ class Statements(Assignments):
                 if value is not None and numeric(value):
                     changed[key] = value
 
-    def _branches(
-        self, node: ast.If | ast.Match
-    ) -> tuple[list[list[ast.stmt]], list[bool | None], bool]:
-        """Return the branches, whether each is taken as far as known, and whether one surely is."""
-        bodies: list[list[ast.stmt]] = []
-        met: list[bool | None] = []
+    def _branches(self, node: ast.If | ast.Match) -> tuple[list[Branch], Guards | None]:
+        """Return the branches that may run, and what holds where none does; None if one must."""
         if isinstance(node, ast.Match):
             self.evaluate(node.subject)
             last = node.cases[-1]
             catch_all = isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
-            unknown: list[bool | None] = [None] * len(node.cases)
-            return [case.body for case in node.cases], unknown, catch_all and last.guard is None
+            every = catch_all and last.guard is None
+            return [Branch(case.body) for case in node.cases], None if every else ()
+        branches: list[Branch] = []
         before: bool | None = False
+        others: Guards = ()
         while True:
             known = truth(self.evaluate(node.test))
-            bodies.append(node.body)
-            met.append(_then(before, known))
+            verdict = self.decide(node.test)
+            guards = self.guards_of(node.test)
+            if verdict is not False:
+                branches.append(Branch(node.body, _then(before, known), (*others, *guards)))
+            if verdict is True:
+                return branches, None
             if before is not True:
                 before = known if known is True or before is False else None
+            others = (*others, *opposite(guards))
             # An elif chain may be longer than the call stack is deep.
             if len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
                 node = node.orelse[0]
                 continue
             if node.orelse:
-                bodies.append(node.orelse)
-                met.append(None if before is None else not before)
-            return bodies, met, bool(node.orelse)
+                branches.append(Branch(node.orelse, None if before is None else not before, others))
+            return branches, None if node.orelse else others
 
     def _assign(self, node: ast.Assign) -> None:
         value = self.evaluate(node.value)

@@ -215,6 +215,14 @@ class Made(Value):
 
 
 @dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition on a model's own attributes, as in "model.classes == 2"."""
+
+    made: Made
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """The way of one model's output so far; uncertain where another way was possible."""
 
@@ -326,9 +334,14 @@ class TextFile(Value):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Either(Value):
-    """One of several values, chosen at run time."""
+    """One of several values, chosen at run time.
+
+    Attributes:
+        guards: What must hold for each option, where the live model decides; else empty.
+    """
 
     options: tuple[Value, ...]
+    guards: tuple[tuple[Guard, ...], ...] = ()
 
 
 def literal(value: Value | None, depth: int = 0) -> Any:
