@@ -88,6 +88,7 @@ class Interpreter(Statements):
 
     def forget(self) -> None:
         """Let go of what only the run itself needs."""
+        self.refill(0)
         self.state = State()
 
     def _imported_names(self) -> set[str]:
@@ -120,7 +121,7 @@ class Interpreter(Statements):
         for info in self.classes.values():
             if info.module and not info.criterion_like and info not in self._built:
                 self.builders.append(self.stand_in(info))
-        self.budget = _BUILDER_BUDGET
+        self.refill(_BUILDER_BUDGET)
         # Those that are built on the way are looked into as well.
         for made in self.builders:
             if self.budget <= 0:
@@ -150,7 +151,7 @@ class Interpreter(Statements):
         return relevant
 
     def _refill(self) -> None:
-        self.budget = max(self.budget, _ROOT_BUDGET)
+        self.refill(_ROOT_BUDGET)
 
     def _root(self, function: Function, me: Value | None = None) -> Value:
         self._refill()

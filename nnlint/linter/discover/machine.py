@@ -104,7 +104,7 @@ class State:
                 value = changes.get(key, old)
                 if value is not None:
                     merged = value if merged is None else join(merged, value)
-            if merged is not None and mark is not None and len(guards) == len(branches):
+            if merged is not None and mark is not None and guards and all(guards):
                 values = [changes.get(key, old) for changes in branches]
                 parts = [
                     (value, guard)
@@ -166,7 +166,8 @@ class Machine(ABC):
     def __init__(self, unit: Unit, project: Project, budget: int) -> None:
         self.unit = unit
         self.project = project
-        self.budget = budget
+        self.budget = self._allowed = budget
+        self.spent = 0
         self.state = State()
         self.frame = Frame((0,), unit.source.tree)
         self.scopes: dict[Source, int] = {unit.source: 0}
@@ -261,6 +262,11 @@ class Machine(ABC):
         """Return a fresh identity for a scope or an object."""
         self._numbers += 1
         return self._numbers
+
+    def refill(self, least: int) -> None:
+        """Allow at least so many more steps."""
+        self.spent += self._allowed - self.budget
+        self.budget = self._allowed = max(self.budget, least)
 
     @property
     def here(self) -> Unit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from nnlint.linter.discover.flow import Interpreter
     from nnlint.linter.discover.unit import Unit
 
+_TRAINING = re.compile(r"\bbackward\(|criterion|loss", re.IGNORECASE)
 _MAX_BYTES = 400_000
 _MAX_TOTAL = 64_000_000
-_MAX_IMPORTERS = 32
+_MAX_IMPORTERS = 256
 _MAX_HOPS = 12
 _MAX_SIBLINGS = 64
 
@@ -58,6 +60,7 @@ class Project:
         self._by_source: dict[Source, Unit] = {}
         self._folders: Folders | None = None
         self._importers: dict[str, list[str]] | None = None
+        self._training: set[str] = set()
 
     @property
     def folders(self) -> Folders:
@@ -125,7 +128,10 @@ class Project:
         return self._shown[file]
 
     def importers(self, file: str) -> list[str]:
-        """Return the files that import a file, directly or through others, nearest first."""
+        """Return the files that import a file, directly or through others.
+
+        Those that seem to train come first, and among them the nearest.
+        """
         if self._importers is None:
             self._importers = self._read_imports()
         found: dict[str, None] = {}
@@ -141,7 +147,7 @@ class Project:
             found.update(dict.fromkeys(edge))
             if not edge or len(found) >= _MAX_IMPORTERS:
                 break
-        return list(found)[:_MAX_IMPORTERS]
+        return sorted(found, key=lambda each: each not in self._training)
 
     def _read_imports(self) -> dict[str, list[str]]:
         importers: dict[str, list[str]] = {}
@@ -151,6 +157,8 @@ class Project:
             total += len(text)
             if total > _MAX_TOTAL:
                 break
+            if _TRAINING.search(text):
+                self._training.add(file)
             wanted: set[str] = set()
             for dotted in set(imports(text)):
                 wanted.update(self._stands_for(file, dotted))
