@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import importlib
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TextIO
@@ -23,9 +24,22 @@ from nnlint.linter import engine
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.engine import ModelResult
-from nnlint.linter.findings import Finding
+from nnlint.linter.findings import Finding, Obstacle
 from nnlint.linter.graph import ModelGraph
-from nnlint.linter.load import build, built, devices, failures, importing, programs, tasks
+from nnlint.linter.load import (
+    attempts,
+    build,
+    built,
+    devices,
+    failures,
+    guard,
+    importing,
+    options,
+    programs,
+    standin,
+    tasks,
+    weights,
+)
 from nnlint.linter.load.protocol import Job, encode_event
 from nnlint.linter.rules.base import rule_by_key
 from nnlint.linter.trace.positions import UserCode
@@ -86,6 +100,7 @@ def _prepare(job: Job) -> None:
     with contextlib.suppress(OSError):
         # Where memory runs out, this process is the one to go, and not the user's session.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    guard.watch(importing.is_users)
     torch.set_num_threads(job.threads)
     if resource is None:
         return
@@ -94,6 +109,13 @@ def _prepare(job: Job) -> None:
     limit = _data_bytes() + job.memory_bytes
     if hard == resource.RLIM_INFINITY or limit < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+@contextlib.contextmanager
+def _conditions() -> Iterator[None]:
+    """Give the user's code a CPU, default options, and no trained weights."""
+    with devices.on_cpu(), options.defaults(), weights.absent():
+        yield
 
 
 def _stream(descriptor: int) -> TextIO:
@@ -165,12 +187,14 @@ class _Work:
 
     def do(self) -> None:
         """Import the file and do its targets one after the other."""
-        with devices.on_cpu(), built.recording(self.code):
+        with _conditions(), built.recording(self.code):
             self.send({"event": "stage", "stage": "import", "target": None})
             try:
                 module = importing.import_source(self.source, self.job.root)
             except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
-                self.send({"event": "failed", "finding": self._raised(error, "import").to_dict()})
+                finding = self._raised(error, "import").to_dict()
+                obstacle = failures.obstacle_of(error, "import")
+                self.send({"event": "failed", "finding": finding, "obstacle": obstacle})
                 return
             for index, target in enumerate(self.job.targets):
                 result, model = self._do_target(index, target, module)
@@ -189,37 +213,85 @@ class _Work:
     def _do_target(
         self, index: int, target: Target, module: ModuleType
     ) -> tuple[ModelResult, torch.nn.Module | None]:
-        settings = self.job.settings[index]
-        model: torch.nn.Module | None = None
-        stage: failures.Stage = "build"
+        self.send({"event": "stage", "stage": "import", "target": index})
         try:
-            self.send({"event": "stage", "stage": stage, "target": index})
-            model = build.build(module, target, settings)
-            stage = "analyse"
-            self.send({"event": "stage", "stage": stage, "target": index})
-            result = engine.analyse(
-                model,
-                target=target,
-                source=self.source,
-                settings=settings,
-                rules=self.rules,
-                code=self.code,
-                built_at=built.built_at,
-            )
+            value = build.lookup(module, target)
         except build.NotBuildableError as error:
-            if error.missing:
-                finding = failures.missing_arguments(target, error.missing)
-            else:
-                finding = failures.not_analysed(target, str(error))
+            finding = failures.not_analysed(target, str(error))
+            return self._failed(target, finding, "no-module"), None
         except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
-            ours = stage == "analyse" and isinstance(error, Exception)
-            if ours and not failures.is_out_of_memory(error):
-                finding = failures.internal(_where(error), self.code, target)
-            else:
-                finding = self._raised(error, stage, target)
-        else:
-            return result, model
-        return ModelResult(failures.report(target, finding), (finding,), ()), model
+            return self._stopped(error, "import", target), None
+        base = standin.base_origin(value) if isinstance(value, type) else None
+        if base is not None:
+            reason = f"it derives from {base.name}, and {base.package} is not installed"
+            finding = failures.not_analysed(target, reason, evidence={"package": base.package})
+            return self._failed(target, finding, "base-not-installed"), None
+        self.send({"event": "stage", "stage": "build", "target": index})
+        outcome = attempts.attempt(
+            attempts.Subject(
+                value,
+                target,
+                self.job.settings[index],
+                module_of=importing.module_of,
+                is_users=lambda filename: self.code.rank(filename) is not None,
+                analyse=functools.partial(self._analyse, index, target),
+                seconds=self.job.timeout / 3,
+            )
+        )
+        if outcome.result is not None:
+            return outcome.result, outcome.model
+        assert outcome.error is not None, "an attempt has a result or an error"
+        return self._explained(target, outcome, outcome.error), outcome.model
+
+    def _analyse(
+        self, index: int, target: Target, model: torch.nn.Module, assumed: Mapping[str, str]
+    ) -> ModelResult:
+        self.send({"event": "stage", "stage": "analyse", "target": index})
+        return engine.analyse(
+            model,
+            target=target,
+            source=self.source,
+            settings=self.job.settings[index],
+            rules=self.rules,
+            code=self.code,
+            built_at=built.built_at,
+            assumed=assumed,
+        )
+
+    def _explained(
+        self, target: Target, outcome: attempts.Outcome, error: BaseException
+    ) -> ModelResult:
+        """Return the result of a model whose best attempt ended in an exception."""
+        if isinstance(error, build.NotBuildableError):
+            obstacle: Obstacle = "no-module" if outcome.reached else "arguments"
+            return self._failed(target, failures.not_analysed(target, str(error)), obstacle)
+        if outcome.reached == 2 and not failures.is_out_of_memory(error):
+            finding = failures.internal(_where(error), self.code, target)
+            return self._failed(target, finding, "internal")
+        stage: failures.Stage = "build" if outcome.model is None else "analyse"
+        if outcome.origin in ("given", "defaults") and not outcome.assumed:
+            return self._stopped(error, stage, target)
+        if standin.cause(error) is not None or failures.is_out_of_memory(error):
+            return self._stopped(error, stage, target)
+        _lift_memory_limit()
+        at, _ = self.code.raised(error.__traceback__)
+        finding = failures.arguments_do_not_fit(target, outcome.assumed, error, at)
+        return self._failed(
+            target, finding, "arguments" if outcome.assumed else failures.obstacle_of(error, stage)
+        )
+
+    def _stopped(self, error: BaseException, stage: failures.Stage, target: Target) -> ModelResult:
+        """Return the result of a model that an exception of the user's code stopped."""
+        wanted = standin.cause(error)
+        if wanted is None:
+            finding = self._raised(error, stage, target)
+            return self._failed(target, finding, failures.obstacle_of(error, stage))
+        _lift_memory_limit()
+        finding = failures.not_analysed(target, f"it {wanted}")
+        return self._failed(target, finding, "missing-package" if wanted.package else "import")
+
+    def _failed(self, target: Target, finding: Finding, obstacle: Obstacle) -> ModelResult:
+        return ModelResult(failures.report(target, finding, obstacle), (finding,), ())
 
     def _do_task(
         self, index: int, target: Target, model: torch.nn.Module, graph: ModelGraph | None
