@@ -69,8 +69,8 @@ def test_a_missing_file(lint):
 @pytest.mark.parametrize(
     ("files", "path", "message"),
     [
-        ({"a.txt": "x"}, "a.txt", "a.txt is not a Python file"),
-        ({"sub/a.txt": "x"}, "sub", "no Python files below sub"),
+        ({"a.txt": "x"}, "a.txt", "a.txt is neither a Python file nor a notebook"),
+        ({"sub/a.txt": "x"}, "sub", "no Python files and no notebooks below sub"),
         ({"sub/a.py": "x = 1"}, "sub", "no PyTorch models below sub"),
         ({"sub/a.py": "import torch"}, "sub", "no PyTorch models below sub"),
         ({"a.py": ""}, "a.py", "no model found in a.py"),
@@ -87,6 +87,12 @@ def test_a_pipe_is_refused(lint, folder):
     os.mkfifo(folder / "net.py")
     with pytest.raises(UsageError, match="not a regular file"):
         lint("net.py")
+
+
+def test_a_pipe_beside_a_file_is_not_read(lint, folder):
+    os.mkfifo(folder / "waits.py")
+    report = lint("net.py", files={"net.py": NET})
+    assert [model.analysed for model in report.models] == [True]
 
 
 @pytest.mark.parametrize(
