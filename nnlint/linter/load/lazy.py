@@ -114,6 +114,14 @@ class LazyModule(types.ModuleType):
             raise AttributeError(name) from None
         return body.attribute(name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A package may have something else under the name of a part of it, once it has run.
+        if isinstance(value, types.ModuleType) and value.__name__ == f"{self.__name__}.{name}":
+            body: Body | None = getattr(self, "nnlint_body", None)
+            if body is not None and name in body.index.bound:
+                return
+        super().__setattr__(name, value)
+
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override] # modules have a plain one
         names: dict[str, Any] = _names_of(self)

@@ -89,7 +89,7 @@ class StandIn:
         return StandIn(self._nnlint_origin)
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
-        """Give classes that have it for a base an empty one, with its mark."""
+        """Give a class that has it for a base an empty one, with its mark."""
         origin: Origin = self._nnlint_origin
         return (type(origin.name.rpartition(".")[2], (_Base,), {_MARK: origin}),)
 

@@ -282,6 +282,8 @@ def _parts_set(target: ast.AST) -> Iterator[str]:
             yield from _parts_set(item)
     elif isinstance(target, (ast.Attribute, ast.Subscript)) and (name := root_name(target)):
         yield name
+    elif isinstance(target, ast.Name) and isinstance(target.ctx, ast.Del):
+        yield target.id
 
 
 def _completed(call: ast.Call) -> Iterator[str]:
