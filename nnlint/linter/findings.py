@@ -169,7 +169,6 @@ class Check:
 
 
 Obstacle = Literal[
-    "",
     "arguments",  # no value for a constructor argument, and none that could be assumed
     "missing-package",  # something of a package that is not installed is needed
     "base-not-installed",  # the class derives from a class of such a package
@@ -209,8 +208,8 @@ class ModelReport:
     line: int
     analysed: bool
     reason: str = ""
-    capture: Literal["fx", "export"] | None = None
-    obstacle: Obstacle = ""
+    capture: Literal["fx", "run"] | None = None
+    obstacle: Obstacle | Literal[""] = ""
     class_name: str = ""
     assumed: Mapping[str, str] = field(default_factory=dict)
 

@@ -11,7 +11,16 @@ from nnlint import __version__
 from nnlint.cli.formats import RenderOptions
 from nnlint.cli.json_object import JsonObject, jsonable
 from nnlint.cli.probe_json import CELL, ProbeObject, probe_object
-from nnlint.linter.findings import Check, Finding, Location, ModelReport, Outcome, Related, Report
+from nnlint.linter.findings import (
+    Check,
+    Finding,
+    Location,
+    ModelReport,
+    Obstacle,
+    Outcome,
+    Related,
+    Report,
+)
 from nnlint.linter.notebook import located
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -55,12 +64,19 @@ class ModelObject(JsonObject):
     """What became of one model."""
 
     name: str
+    class_name: str | None = Field(
+        serialization_alias="class", description="Name of its class, where it is known."
+    )
     path: str
     cell: int | None = Field(description=CELL)
     line: int
     status: Literal["analysed", "not-analysed"]
     reason: str | None = Field(description="Why it was not analysed.")
+    obstacle: Obstacle | None = Field(description="The kind of `reason`.")
     capture: Literal["fx", "run"] | None = Field(description="How its graph was taken.")
+    assumed: dict[str, str] = Field(
+        description="Constructor arguments that no source tells, with the values they were given."
+    )
 
 
 class NotCheckedObject(JsonObject):
@@ -103,7 +119,7 @@ class JsonFormat:
     def render(self, report: Report, options: RenderOptions) -> str:
         """Return the object, indented, in ASCII and without NaN, as strict parsers want it."""
         content = report_object(report, show_suppressed=options.show_suppressed)
-        return dump_json(content.model_dump(mode="json"))
+        return dump_json(content.model_dump(mode="json", by_alias=True))
 
 
 def report_object(report: Report, *, show_suppressed: bool = False) -> ReportObject:
@@ -135,7 +151,7 @@ def dump_json(content: object) -> str:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of the report."""
-    schema = ReportObject.model_json_schema()
+    schema = ReportObject.model_json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -178,11 +194,14 @@ def _model(model: ModelReport, report: Report) -> ModelObject:
     cell, place = located(Location(model.path, model.line), report.sources)
     return ModelObject(
         name=jsonable(model.name),
+        class_name=jsonable(model.class_name) or None,
         path=jsonable(model.path),
         cell=cell,
         line=place.line,
         status="analysed" if model.analysed else "not-analysed",
         reason=jsonable(model.reason) or None,
+        obstacle=model.obstacle or None,
+        assumed=jsonable(model.assumed),
         capture=model.capture,
     )
 

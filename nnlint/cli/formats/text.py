@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from nnlint.cli.console import escape, style
 from nnlint.cli.formats import RenderOptions
 from nnlint.cli.frame import code_frame
-from nnlint.cli.wording import count_of, list_some, summary
+from nnlint.cli.wording import assumed, count_of, list_some, summary
 from nnlint.linter.findings import Check, Finding, ModelReport, Outcome, Related, Report
 from nnlint.linter.notebook import located, written
 
 _INDENT = "    "
 _RELATED_SHOWN = 3
+_ASSUMED_SHOWN = 5
 _ROLE_ORDER = {"loss": 0, "evidence": 1, "built": 2, "call": 3}
 
 
@@ -34,6 +35,8 @@ class TextFormat:
         if options.show_suppressed:
             blocks += [_suppressed(finding, report, options) for finding in report.suppressed]
         blocks.append("".join(_not_analysed(report, options)))
+        if not options.quiet:
+            blocks.append("".join(_assumed(report, options)))
         if options.verbose:
             blocks.append("".join(_verbose(report, options)))
         if options.statistics:
@@ -147,6 +150,16 @@ def _not_analysed(report: Report, options: RenderOptions) -> Iterator[str]:
             word = style("not analysed", "warning", color=options.color)
             place = written(model.path, model.line, report.sources)
             yield f"{word}: {escape(f'{model.name} ({place}): {model.reason}')}\n"
+
+
+def _assumed(report: Report, options: RenderOptions) -> Iterator[str]:
+    models = [model for model in report.models if model.analysed and model.assumed]
+    shown = len(models) if options.verbose else _ASSUMED_SHOWN
+    word = _label("assumed", options)
+    for model in models[:shown]:
+        yield f"{word} {escape(f'{model.name} is built with {assumed(model)}')}\n"
+    if len(models) > shown:
+        yield f"{word} arguments of {count_of(len(models) - shown, 'further model')}\n"
 
 
 def _is_told(path: str, reason: str, report: Report) -> bool:
