@@ -16,10 +16,12 @@ from torch import nn
 from nnlint.linter.discover.recipes import Construction, Plain
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.engine import ModelResult
-from nnlint.linter.load import build, failures
+from nnlint.linter.findings import Location
+from nnlint.linter.load import build, failures, standin
 from nnlint.linter.load.assume.blame import Blame, blame, blame_line
 from nnlint.linter.load.assume.reading import Reader
 from nnlint.linter.load.assume.search import Search
+from nnlint.linter.load.filling import Filling, wanting, wanting_at
 from nnlint.linter.load.recipes import Kitchen, ModuleOf
 from nnlint.linter.settings import ModelSettings
 
@@ -43,6 +45,7 @@ class Outcome:
         result: What the rules say, None where they have not run.
         model: The model, None where it was not built.
         error: What was raised, None where nothing was.
+        construction: The call in the project that tells the arguments.
     """
 
     reached: int
@@ -51,6 +54,7 @@ class Outcome:
     result: ModelResult | None = None
     model: nn.Module | None = None
     error: BaseException | None = None
+    construction: Location | None = None
 
     @property
     def is_final(self) -> bool:
@@ -71,6 +75,7 @@ class Subject:
         module_of: Returns the module of one of the project's files.
         is_users: Tells the names of the user's files from others.
         known: Returns the values that the source gives to things of a name.
+        globals: Those that are filled with assumed values, until the next target.
         analyse: Traces a model and runs the rules.
         seconds: After which no further attempt is begun.
     """
@@ -80,6 +85,7 @@ class Subject:
     settings: ModelSettings
     module_of: ModuleOf
     is_users: Callable[[str], bool]
+    globals: Filling
     analyse: Analyse
     seconds: float
     known: Callable[[str], tuple[Any, ...]] = lambda _: ()
@@ -87,6 +93,7 @@ class Subject:
 
 def attempt(subject: Subject) -> Outcome:
     """Return the best outcome; of those that fail alike, the one that assumes least."""
+    subject.globals.undo()
     run = _Run(subject)
     best: Outcome | None = None
     for outcome in run.outcomes():
@@ -143,8 +150,20 @@ class _Run:
                 self.left -= 1
                 outcome = self._once(origin, construction, search)
                 yield outcome
-                if not search.learn(self._blame(outcome)):
+                if not self._filled(outcome) and not search.learn(self._blame(outcome)):
                     break
+
+    def _filled(self, outcome: Outcome) -> bool:
+        """Tell whether a global without a value, which is filled from now on, was to blame."""
+        error, result = outcome.error, outcome.result
+        if error is not None:
+            if standin.cause(error) is None:
+                return False
+            return self.subject.globals.open(wanting(error.__traceback__))
+        if result is None or result.report.analysed or "StandIn" not in result.report.reason:
+            return False
+        names = [name for each in self._blame(outcome).names for name in each]
+        return self.subject.globals.open(wanting_at(self.subject.value, names))
 
     def _instance(self) -> Outcome:
         try:
@@ -159,6 +178,7 @@ class _Run:
         reached = 0
         try:
             build.seed()
+            self.subject.globals.fill(search, subject.value)
             kitchen = Kitchen(subject.module_of, search)
             try:
                 args, kwargs = kitchen.call(subject.value, construction.args, construction.kwargs)
@@ -169,7 +189,9 @@ class _Run:
             value = subject.value(*args, **kwargs)
             model = build.only_module(value, subject.target).train()
         except BaseException as error:  # noqa: BLE001 - the user's constructor may raise anything
-            return Outcome(reached, origin, search.assumed, error=error)
+            return Outcome(
+                reached, origin, search.assumed, error=error, construction=construction.location
+            )
         return self._analysed(model, origin, search.assumed)
 
     def _analysed(self, model: nn.Module, origin: Origin, assumed: Mapping[str, str]) -> Outcome:

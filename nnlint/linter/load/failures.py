@@ -149,7 +149,7 @@ def arguments_do_not_fit(
     target: Target, assumed: Mapping[str, str], error: BaseException, at: Location | None
 ) -> Finding:
     """Return the note about a model for whose arguments no values were found."""
-    needed = target.required or tuple(assumed)
+    needed = target.required or tuple(_short(key, target) for key in assumed)
     call = "its function" if target.kind == "factory" else "its constructor"
     plural = "s" if len(needed) > 1 else ""
     values = ", ".join(f"{name} = ..." for name in needed if name.isidentifier())
@@ -169,6 +169,26 @@ def arguments_do_not_fit(
         else "",
         evidence={"missing": list(needed), "assumed": dict(assumed)},
         related=[Related(at, "raised from here")] if at is not None else [],
+    )
+
+
+def not_built(
+    target: Target, error: BaseException, at: Location | None, call: Location | None
+) -> Finding:
+    """Return the note about a model that does not run as the project seems to build it.
+
+    No error, since arguments that are read from the source may not be those of a real run.
+    """
+    doing = "its function" if target.kind == "factory" else "its constructor"
+    places = [Related(call, "it is built here")] if call is not None else []
+    if at is not None:
+        places.append(Related(at, "raised from here"))
+    return not_analysed(
+        target,
+        f"{doing} raises {describe(error)} with the arguments that the project gives",
+        hint="Give others in pyproject.toml: "
+        f'[tool.nnlint.models."{target.location.path}:{target.name}"]',
+        related=places,
     )
 
 

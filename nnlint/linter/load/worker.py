@@ -40,6 +40,8 @@ from nnlint.linter.load import (
     tasks,
     weights,
 )
+from nnlint.linter.load.assume.known import known_values
+from nnlint.linter.load.filling import Filling
 from nnlint.linter.load.protocol import Job, encode_event
 from nnlint.linter.rules.base import rule_by_key
 from nnlint.linter.trace.positions import UserCode
@@ -183,6 +185,8 @@ class _Work:
         self.timer = timer
         self.source = Source.parse(job.path, job.text)
         self.code = UserCode(job.path, job.text, job.root)
+        self.filling = Filling()
+        self.known = known_values(self.source.tree)
         self.rules = [rule_by_key()[key] for key in job.rules]
 
     def do(self) -> None:
@@ -234,8 +238,10 @@ class _Work:
                 self.job.settings[index],
                 module_of=importing.module_of,
                 is_users=lambda filename: self.code.rank(filename) is not None,
+                globals=self.filling,
                 analyse=functools.partial(self._analyse, index, target),
                 seconds=self.job.timeout / 3,
+                known=self.known,
             )
         )
         if outcome.result is not None:
@@ -269,16 +275,16 @@ class _Work:
             finding = failures.internal(_where(error), self.code, target)
             return self._failed(target, finding, "internal")
         stage: failures.Stage = "build" if outcome.model is None else "analyse"
-        if outcome.origin in ("given", "defaults") and not outcome.assumed:
-            return self._stopped(error, stage, target)
+        at, _ = self.code.raised(error.__traceback__)
         if standin.cause(error) is not None or failures.is_out_of_memory(error):
             return self._stopped(error, stage, target)
-        _lift_memory_limit()
-        at, _ = self.code.raised(error.__traceback__)
-        finding = failures.arguments_do_not_fit(target, outcome.assumed, error, at)
-        return self._failed(
-            target, finding, "arguments" if outcome.assumed else failures.obstacle_of(error, stage)
-        )
+        if outcome.assumed:
+            finding = failures.arguments_do_not_fit(target, outcome.assumed, error, at)
+            return self._failed(target, finding, "arguments")
+        if outcome.origin == "project":
+            finding = failures.not_built(target, error, at, outcome.construction)
+            return self._failed(target, finding, failures.obstacle_of(error, stage))
+        return self._stopped(error, stage, target)
 
     def _stopped(self, error: BaseException, stage: failures.Stage, target: Target) -> ModelResult:
         """Return the result of a model that an exception of the user's code stopped."""

@@ -37,6 +37,7 @@ _TOLD: tuple[tuple[re.Pattern[str], frozenset[Form]], ...] = tuple(
     )
 )
 _NO_ATTRIBUTE = re.compile(r"'(\w+)' object has no attribute '(\w+)'")
+_LACKS = re.compile(r"([\w.<>]+)\(\) missing \d+ required .*?arguments?: (.*)")
 _TYPES = {
     "int": Form.INT, "float": Form.FLOAT, "bool": Form.BOOL, "str": Form.TEXT,
     "list": Form.SEQUENCE, "tuple": Form.SEQUENCE, "dict": Form.MAPPING, "NoneType": Form.NONE,
@@ -52,23 +53,30 @@ class Blame:
         names: Names that stand where it failed, innermost place first.
         wanted: The forms that would do, None where nothing is said of them.
         got: The form of the value at fault, where it is told.
+        callee: Whose call lacks arguments, "" where that is not what is wrong.
+        missing: The arguments that it lacks.
     """
 
     names: tuple[tuple[str, ...], ...] = ()
     wanted: frozenset[Form] | None = None
     got: Form | None = None
+    callee: str = ""
+    missing: tuple[str, ...] = ()
 
 
 def blame(error: BaseException, is_users: Callable[[str], bool]) -> Blame:
     """Read an exception that the user's code let out."""
     names = tuple(itertools.islice(_names(error.__traceback__, is_users), _DEEPEST))
-    wanted, got = _said(str(error))
+    text = str(error)
+    wanted, got = _said(text)
+    if isinstance(error, TypeError) and (lack := _LACKS.match(text)):
+        return Blame(names, wanted, got, lack[1], tuple(re.findall(r"'(\w+)'", lack[2])))
     return Blame(names, wanted, got)
 
 
 def blame_line(text: str, filename: str, line: int) -> Blame:
     """Read the message of a failure that happened at a line."""
-    names = _names_in(linecache.getline(filename, line))
+    names = names_in(linecache.getline(filename, line))
     wanted, got = _said(text)
     return Blame((names,) if names else (), wanted, got)
 
@@ -99,8 +107,13 @@ def _names(
             places.append(traceback)
         traceback = traceback.tb_next
     for place in reversed(places):
-        if names := _names_in(_segment(place)):
+        if names := names_at(place):
             yield names
+
+
+def names_at(traceback: TracebackType) -> tuple[str, ...]:
+    """Return the names in the expression that a traceback is about."""
+    return names_in(_segment(traceback))
 
 
 def _segment(traceback: TracebackType) -> str:
@@ -116,7 +129,7 @@ def _segment(traceback: TracebackType) -> str:
     return b"".join(lines).decode(errors="replace")
 
 
-def _names_in(text: str) -> tuple[str, ...]:
+def names_in(text: str) -> tuple[str, ...]:
     """Return the names in a piece of code, those of attributes included."""
     try:
         tree: ast.AST = ast.parse(text.strip())

@@ -64,6 +64,18 @@ class Reader:
             self._read(scope, (parameter,), uses, frozenset())
         return uses
 
+    def uses_of_global(self, model: Callable[..., Any], name: str) -> Uses:
+        """Return what a function, or the methods of a class, do with a global of their module."""
+        uses = Uses()
+        self._left = _MOST_FUNCTIONS
+        owner = model if isinstance(model, type) else None
+        for function in _methods(owner) if owner is not None else (model,):
+            later = owner is not None and function.__name__ != "__init__"
+            scope = self._scope(function, owner, later=later)
+            if scope is not None and name in scope.function.__code__.co_names:
+                self._read(scope, (name,), uses, frozenset())
+        return uses
+
     def scope(self, function: Callable[..., Any]) -> Scope | None:
         """Return the user's function that takes the arguments of a call, None where it is not the user's."""
         owner = None

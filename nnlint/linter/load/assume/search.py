@@ -14,6 +14,7 @@ from nnlint.linter.load.assume.forms import NUMBERS, Form
 from nnlint.linter.load.assume.kinds import Kind, kinds_of
 from nnlint.linter.load.assume.options import Options
 from nnlint.linter.load.assume.reading import Reader
+from nnlint.linter.load.assume.uses import Uses
 
 _DEEPEST = 5
 
@@ -59,6 +60,7 @@ class Search:
         self._made: dict[str, Any] = {}
         self._opened: set[str] = set()
         self._optional: set[str] = set()
+        self._extra: dict[str, str] = {}  # arguments that **kwargs hands on, and to whom
         self._depth = 0
         self._even = False
 
@@ -128,7 +130,25 @@ class Search:
                 self._optional.add(name)
             if parameter.default is parameter.empty or (self._depth == 0 and name in self._opened):
                 found[name] = self.ask(self.question(function, name, signature))
+        if self._depth == 0 and any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+            for name, callee in self._extra.items():
+                if name not in given and name not in given.get("kwargs", {}):
+                    found[name] = self.ask(self._handed_on(function, name, callee))
         return found
+
+    def uses_of_global(self, model: Callable[..., Any], name: str) -> Uses:
+        """Return what the code of a class or function does with a global."""
+        return self._reader.uses_of_global(model, name)
+
+    def _handed_on(self, function: Callable[..., Any], name: str, callee: str) -> Question:
+        namespace = _namespace(function)
+        taker = namespace.get(callee.partition(".")[0])
+        if callable(taker):
+            try:
+                return self.question(taker, name, inspect.signature(taker))
+            except (KeyError, ValueError):
+                pass
+        return Question(f"{getattr(function, '__name__', 'it')}({name})", (name,))
 
     def question(
         self, function: Callable[..., Any], name: str, signature: inspect.Signature, hint: str = ""
@@ -145,6 +165,9 @@ class Search:
 
     def learn(self, blame: Blame) -> bool:
         """Take other values in view of a failure; False where nothing is left to change."""
+        if new := set(blame.missing) - self._extra.keys():
+            self._extra |= dict.fromkeys(sorted(new), blame.callee)
+            return True
         used = [self._slots[key] for key in self._made if key in self._slots]
         for names in blame.names:
             if blame.got is Form.NONE and (found := self._optional.intersection(names)):
