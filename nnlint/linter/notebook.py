@@ -115,6 +115,13 @@ def written(path: str, line: int, sources: Mapping[str, str]) -> str:
     return f"{path}:{place.line}" if cell is None else f"{path}:cell {cell}:{place.line}"
 
 
+def line_of(path: str, line: int, text: str) -> str:
+    """Return "line 5 of net.py", and "line 5 of cell 3 of book.ipynb"."""
+    cell, place = located(Location(path, line), {path: text})
+    inner = "" if cell is None else f" of cell {cell}"
+    return f"line {place.line}{inner} of {path}"
+
+
 def _cell(text: str, line: int) -> tuple[int, int]:
     """Return the number of the cell that holds a line, 0 for none, and the lines before it."""
     starts = _starts(text)

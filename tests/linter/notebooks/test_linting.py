@@ -135,3 +135,10 @@ def test_an_error_in_a_constructor_is_at_its_cell(lint: Lint) -> None:
     broken = NET.replace("self.spare = nn.Linear(width, 3)", "self.spare = undefined")
     report = lint({"book.ipynb": notebook(IMPORTS, broken)})
     assert places(report) == {"import-failed": (2, 5)}
+
+
+def test_a_cell_that_is_left_out_is_told_by_its_number(lint: Lint) -> None:
+    cells = (IMPORTS, "size = 1\nwidth = len(open('gone.txt').read())", NET, "net = Net(width)")
+    report = lint({"book.ipynb": notebook(*cells)})
+    (reason,) = [model.reason for model in report.models if model.name == "net"]
+    assert "line 2 of cell 2 of book.ipynb is left out" in reason

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nnlint.linter.findings import Location
-from nnlint.linter.notebook import located, python_of, written
+from nnlint.linter.notebook import line_of, located, python_of, written
 from nnlint.linter.notebook_lines import in_file
 
 
@@ -102,6 +102,8 @@ def test_a_line_is_told_by_the_number_of_the_code_cell_and_the_line_in_it() -> N
         assert (found, inner.line, inner.end_line) == (cell, line, line)
     whole = place(text, "d")
     assert written(PATH, whole.line, sources) == "book.ipynb:cell 3:2"
+    assert line_of(PATH, whole.line, text) == "line 2 of cell 3 of book.ipynb"
+    assert line_of("net.py", 2, "a\nb\n") == "line 2 of net.py"
 
 
 def test_a_range_ends_within_its_cell() -> None:
