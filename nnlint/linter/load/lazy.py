@@ -14,6 +14,7 @@ import builtins
 import contextlib
 import functools
 import importlib
+import linecache
 import sys
 import types
 import warnings
@@ -23,6 +24,7 @@ from typing import Any
 
 from nnlint.linter.load import guard, missing, plain, standin
 from nnlint.linter.load.statements import SYS_PATH, Index, Statement, Test, read_names
+from nnlint.linter.notebook import line_of
 
 _names_of = vars(types.ModuleType)["__dict__"].__get__
 
@@ -118,7 +120,7 @@ class LazyModule(types.ModuleType):
         # A package may have something else under the name of a part of it, once it has run.
         if isinstance(value, types.ModuleType) and value.__name__ == f"{self.__name__}.{name}":
             body: Body | None = getattr(self, "nnlint_body", None)
-            if body is not None and name in body.index.bound:
+            if body is not None and (body.index.stars or name in body.index.bound):
                 return
         super().__setattr__(name, value)
 
@@ -158,6 +160,7 @@ class Body:
         self._failed: dict[int, BaseException] = {}
         self._stack: list[Statement] = []
         self._asked: set[str] = set()
+        self._history: dict[str, list[tuple[int, Any]]] = {}
         self.names["__doc__"] = ast.get_docstring(tree, clean=False)
         self.names["__builtins__"] = _Builtins(self)
 
@@ -274,12 +277,35 @@ class Body:
             if reason:
                 self._leave_out(statement, reason)
                 return
-            self._execute(statement)
+            with self._as_of(now, statement):
+                self._execute(statement)
             if later:
                 self.session.unsettled.append((self, statement))
         finally:
             self._stack.pop()
             self._done.add(order)
+
+    @contextlib.contextmanager
+    def _as_of(self, names: set[str], statement: Statement) -> Iterator[None]:
+        """Give names the values that they have where a statement stands, while it runs.
+
+        One that is bound several times may have its last value already.
+        """
+        later = {}
+        for name in names:
+            history = self._history.get(name, ())
+            past = [value for order, value in history if order < statement.order]
+            if past and len(past) < len(history):
+                later[name], self.names[name] = self.names[name], past[-1]
+        try:
+            yield
+        finally:
+            for name in statement.binds & self.names.keys():
+                history = self._history.setdefault(name, [])
+                history.append((statement.order, self.names[name]))
+                history.sort(key=lambda entry: entry[0])
+                later[name] = history[-1][1]
+            self.names.update(later)
 
     def _need(self, name: str, before: int) -> None:
         self.require(name, before)
@@ -307,13 +333,12 @@ class Body:
         self, statement: Statement, reason: str, error: BaseException | None = None
     ) -> None:
         line = statement.node.lineno
+        where = line_of(self.path, line, "".join(linecache.getlines(self.path)))
         names = tuple(sorted(statement.binds | statement.changes))
         self.session.skipped.append(Skipped(self.path, line, names, reason))
         for name in statement.binds:
             if name not in self.names:
-                self.names[name] = standin.for_value(
-                    name, f"line {line} of {self.path} is left out: {reason}"
-                )
+                self.names[name] = standin.for_value(name, f"{where} is left out: {reason}")
                 if error is not None:
                     self.errors[name] = error
 

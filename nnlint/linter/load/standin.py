@@ -82,6 +82,7 @@ class StandIn:
         self._nnlint_values.pop(name, None)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Take any call that has no tensor; a definition comes back, as from a decorator."""
         if _has_tensor((args, kwargs), 3):
             raise StandInError(self._nnlint_origin)
         if len(args) == 1 and not kwargs and _is_definition(args[0]):

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
+from nnlint.linter.load import guard
+
 LOADED = "_nnlint_loaded"
 
 _LARGEST = 64 * 1024**2
@@ -36,7 +38,10 @@ class Weights(OrderedDict[str, Any]):
 
 @contextlib.contextmanager
 def absent() -> Iterator[None]:
-    """Make functions that fetch or read weights return `Weights`, which any module accepts."""
+    """Make functions that fetch or read weights return `Weights`, which any module accepts.
+
+    Those that save are refused; PyTorch opens files itself, where no audit hook sees it.
+    """
     fetch = torch.hub.load_state_dict_from_url
     with contextlib.ExitStack() as stack:
         for module in [m for m in sys.modules.values() if m is not None]:
@@ -44,6 +49,8 @@ def absent() -> Iterator[None]:
                 if getattr(module, "__dict__", {}).get(name) is fetch:
                     stack.enter_context(_replaced(module, name, _fetched))
         stack.enter_context(_replaced(torch, "load", _loading(torch.load)))
+        stack.enter_context(_replaced(torch, "save", _saving(torch.save)))
+        stack.enter_context(_replaced(torch.jit, "save", _saving(torch.jit.save)))
         stack.enter_context(
             _replaced(nn.Module, "load_state_dict", _taking(nn.Module.load_state_dict))
         )
@@ -67,6 +74,16 @@ def _loading(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(f, *args, **kwargs)
 
     return load
+
+
+def _saving(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def save(value: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(f, (str, os.PathLike)):
+            raise guard.RefusedError(f"nnlint writes no file ({os.fspath(f)})")
+        return original(value, f, *args, **kwargs)
+
+    return save
 
 
 def _taking(original: Callable[..., Any]) -> Callable[..., Any]:
