@@ -13,6 +13,7 @@ from nnlint.linter.discover.values import (
     MAX_ITEMS,
     NOTHING,
     Constant,
+    Method,
     Output,
     Ref,
     Sequence,
@@ -44,7 +45,9 @@ class Assignments(Expressions):
     def _assign_item(self, target: ast.Subscript, value: Value) -> None:
         base = self.evaluate(target.value)
         key = key_of(self.evaluate(target.slice))
-        if isinstance(base, Ref):
+        if isinstance(base, Method) and base.name == "__dict__" and isinstance(key, str):
+            self.set_attribute(base.base, key, value)
+        elif isinstance(base, Ref):
             self.patch(base.dotted, key, value)
         elif isinstance(base, Settings):
             if key is not UNKNOWN:

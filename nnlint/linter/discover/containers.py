@@ -33,6 +33,7 @@ LIST_CHANGES = frozenset(
 TABLE_CHANGES = frozenset(("clear", "pop", "setdefault", "update"))
 _CODE = (Bound, ClassRef, Function, Made, Partial, Ref)
 _MAX_CHOICES = 128
+_MAX_SUMS = 8
 _TABLE_VIEWS = frozenset(("items", "keys", "values"))
 
 
@@ -134,8 +135,12 @@ def changed_table(base: Table, name: str, arguments: Arguments) -> Table:
     )
 
 
-def combined(left: Value, right: Value, op: ast.operator) -> Sequence | Table | None:
+def combined(left: Value, right: Value, op: ast.operator) -> Value | None:
     """Return the sum, union or repetition of lists, tuples and dicts, or None for anything else."""
+    if isinstance(left, Either) and len(left.options) <= _MAX_SUMS:
+        sums = [combined(option, right, op) for option in left.options]
+        known = [one for one in sums if one is not None]
+        return join_all(known) if known else None
     if isinstance(op, ast.BitOr) and isinstance(left, Table) and isinstance(right, Table):
         return Table({**left.items, **right.items}, left.kind, left.open or right.open)
     if isinstance(left, Sequence) and isinstance(right, Sequence):

@@ -213,7 +213,9 @@ class Expressions(Externals):
         if self.frame.vague and not isinstance(node, ast.BinOp):
             # A sum over a loop whose rounds are not known.
             both = combined(left, right, op)
-            return NOTHING if both is None else dataclasses.replace(both, open=True)
+            if isinstance(both, Sequence | Table):
+                return dataclasses.replace(both, open=True)
+            return NOTHING
         known = fold(lambda one, other: folding.binary(op, one, other), left, right)
         if known is None:
             known = combined(left, right, op)

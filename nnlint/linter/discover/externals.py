@@ -37,6 +37,14 @@ from nnlint.linter.discover.values import (
 )
 
 MAX_UNROLL = 4
+# What a machine without an accelerator says, where models are built for being looked at.
+_MACHINE: dict[str, bool | int] = {
+    "torch.backends.mps.is_available": False,
+    "torch.cuda.device_count": 0,
+    "torch.cuda.is_available": False,
+    "torch.cuda.is_bf16_supported": False,
+    "torch.xpu.is_available": False,
+}
 _COLLECTING = frozenset(("list", "tuple", "set", "iter", "reversed", "sorted"))
 _INSPECTING = frozenset(("eval", "globals", "hasattr", "locals", "open", "vars"))
 _IDENTITY = frozenset(("torch.autograd.Variable", "torch.as_tensor", "typing.cast"))
@@ -54,6 +62,8 @@ class Externals(Configured):
         if dotted.startswith("builtins."):
             return self._builtin(dotted.partition(".")[2], arguments, node)
         first = arguments.positional[0] if arguments.positional else None
+        if dotted in _MACHINE:
+            return Constant(_MACHINE[dotted], usual=True)
         known = self.configure(dotted, arguments, node)
         if known is not None:
             return known

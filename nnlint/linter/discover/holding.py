@@ -40,6 +40,7 @@ _COPIES = frozenset(("clone", "copy"))
 _DICTS = frozenset(("_asdict", "as_dict", "asdict", "dict", "model_dump", "to_dict", "toDict"))
 _MERGES = frozenset(("merge", "merge_from_other_cfg", "merge_with", "update"))
 _READS = frozenset(("get", "items", "keys", "pop", "setdefault", "values"))
+_OWN = (ClassRef, Constant, Made, Outcome, Ref, Sequence, Settings, Wanted)
 _MAX_ALTERNATIVES = 8
 NOWHERE = ast.Name("_", ast.Load(), lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
 
@@ -96,6 +97,8 @@ class Holding(Calls):
 
     def attribute(self, base: Value, name: str, node: ast.expr) -> Value:
         """Read an attribute of a value."""
+        if not isinstance(base, _OWN):
+            return super().attribute(base, name, node)
         if isinstance(base, Settings):
             if name == "__dict__":
                 return self.table(base)
@@ -183,6 +186,8 @@ class Holding(Calls):
 
     def item(self, base: Value, key: Value, node: ast.expr) -> Value:
         """Read an item of a value."""
+        if not isinstance(base, _OWN):
+            return super().item(base, key, node)
         if isinstance(base, Settings):
             known = key_of(key)
             if isinstance(known, int) and base.fields and known < len(base.fields):

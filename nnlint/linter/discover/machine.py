@@ -137,6 +137,7 @@ class Frame:
         nested: Functions defined in it.
         spare: What it returns where a condition is not met as far as the source tells.
         vague: How many loops are being run whose rounds are not known.
+        drawn: Variables of loops that are run once for each element, which is known.
     """
 
     scopes: tuple[int, ...]
@@ -150,6 +151,7 @@ class Frame:
     nested: list[Function] = field(default_factory=list)
     spare: list[Value] = field(default_factory=list)
     vague: int = 0
+    drawn: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -204,6 +206,7 @@ class Machine(ABC):
         self.flags = Settings()
         self.named: dict[str, Value] = {}
         self.parsers: dict[int, Parser] = {}
+        self.sizes: dict[ast.AST, int] = {}
         self.class_bodies: list[ast.expr] = []
         self.constructions: dict[ClassInfo, list[Construction]] = {}
         self._numbers = 0

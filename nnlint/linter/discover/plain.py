@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
+from nnlint.linter.discover import sinks
 from nnlint.linter.discover.joining import join, join_all
 from nnlint.linter.discover.targets import UNKNOWN
 from nnlint.linter.discover.values import (
@@ -30,6 +31,7 @@ from nnlint.linter.discover.values import (
 )
 
 _MAX_COMBINATIONS = 16
+_PLAIN = (Constant, Sequence, Table)
 _SCALARS = (type(None), type(...), bool, int, float, complex, str, bytes)
 _KINDS: dict[str, type] = {"list": list, "tuple": tuple, "set": set}
 
@@ -83,7 +85,13 @@ def fold(function: Callable[..., Any], *values: Value) -> Value | None:
 
     The first alternatives together come first, and what cannot be computed is left out.
     """
-    choices = [options(value) for value in values]
+    choices: list[tuple[Value, ...]] = []
+    for value in values:
+        # Most of what is computed with is not plain; this is told cheaply.
+        known = tuple(one for one in options(value) if isinstance(one, _PLAIN))
+        if not known:
+            return None
+        choices.append(known)
     results: list[Value] = []
     usual = any(isinstance(one, Constant) and one.usual for many in choices for one in many)
     for combination in itertools.islice(itertools.product(*choices), _MAX_COMBINATIONS):
@@ -153,6 +161,19 @@ def is_code(value: Value) -> bool:
     if isinstance(value, Ref):
         return value.dotted.startswith("torch.nn.")
     return isinstance(value, Bound | ClassRef | Function | Made | Partial)
+
+
+def is_usual(value: Value) -> bool:
+    """Tell whether a value is a default that may be another one in the next run."""
+    return any(isinstance(one, Constant) and one.usual for one in options(value))
+
+
+def holds_layers(value: Value) -> bool:
+    """Tell whether a value is a list of layers, none of them a loss or a model of the project."""
+    return isinstance(value, Sequence) and all(
+        isinstance(item, Made) and item.info is None and item.dotted not in sinks.LOSS_CLASSES
+        for item in value.items
+    )
 
 
 def numeric(value: Value) -> bool:

@@ -14,8 +14,9 @@ from nnlint.linter.discover.classes import FunctionDef
 from nnlint.linter.discover.joining import join_all
 from nnlint.linter.discover.machine import MAX_DEPTH, Guards, Key, Record
 from nnlint.linter.discover.names import canonical, imported, is_main_guard
-from nnlint.linter.discover.plain import numeric, truth
+from nnlint.linter.discover.plain import holds_layers, is_usual, numeric, plain, truth
 from nnlint.linter.discover.recording import diverging
+from nnlint.linter.discover.targets import UNKNOWN
 from nnlint.linter.discover.values import (
     NOTHING,
     ClassRef,
@@ -26,6 +27,7 @@ from nnlint.linter.discover.values import (
     options,
 )
 
+_MAX_UNROLLED = 3_000
 _NO_GRAD = ("torch.no_grad", "torch.inference_mode")
 
 
@@ -34,11 +36,13 @@ class Branch(NamedTuple):
 
     Attributes:
         met: Whether it is taken, as far as plain values tell.
+        sure: Whether that is so however the program is started.
         guards: What must hold of models for it to be taken.
     """
 
     body: list[ast.stmt]
     met: bool | None = None
+    sure: bool = False
     guards: Guards = ()
 
 
@@ -91,7 +95,8 @@ class Statements(Assignments):
         recorded: list[list[Record]] = []
         importing = self.importing
         taken: dict[Key, Value] | None = None
-        for body, condition, guard in branches:
+        settled = False
+        for body, condition, sure, guard in branches:
             self.importing = importing and not is_main_guard(node)
             start, returned = len(self.records), len(self.frame.returns)
             self.conditions.append(condition)
@@ -106,7 +111,7 @@ class Statements(Assignments):
             if ended:
                 gone.append(here)
             elif condition is True:
-                taken = changed
+                taken, settled = changed, sure
                 changes.insert(0, changed)
                 guards.insert(0, guard)
             else:
@@ -118,27 +123,27 @@ class Statements(Assignments):
             self.state.merge(changes[:1])
             return False
         if rest is not None and all(branch.met is False for branch in branches):
-            taken = {}
+            taken, settled = {}, all(branch.sure for branch in branches)
             changes.insert(0, taken)
             guards.insert(0, rest)
         elif rest is not None:
             changes.append({})
             guards.append(rest)
         if taken is not None:
-            self._settle_numbers(changes)
+            self._settle(changes, layers=settled)
         self.state.merge(changes, guards, marked)
         if rest and len(changes) == 1:
             # The others have left: what follows in this block is the else branch.
             self.guards.append(rest)
         return not changes
 
-    def _settle_numbers(self, changes: list[dict[Key, Value]]) -> None:
-        """Have numbers be those of the first branch, which is certainly taken."""
+    def _settle(self, changes: list[dict[Key, Value]], *, layers: bool) -> None:
+        """Have numbers, and perhaps lists of layers, be those of the first branch, which is taken."""
         taken, *others = changes
         for changed in others:
             for key in {*taken, *changed}:
                 value = taken.get(key) or self.state.get(key)
-                if value is not None and numeric(value):
+                if value is not None and (numeric(value) or (layers and holds_layers(value))):
                     changed[key] = value
 
     def _branches(self, node: ast.If | ast.Match) -> tuple[list[Branch], Guards | None]:
@@ -152,12 +157,18 @@ class Statements(Assignments):
         branches: list[Branch] = []
         before: bool | None = False
         others: Guards = ()
+        sure = True
         while True:
-            known = truth(self.evaluate(node.test))
+            value = self.evaluate(node.test)
+            known = truth(value)
+            sure = sure and known is not None and not is_usual(value)
             verdict = self.decide(node.test)
+            if verdict is None and self._by_element(node.test, value):
+                verdict = known
             guards = self.guards_of(node.test)
             if verdict is not False:
-                branches.append(Branch(node.body, _then(before, known), (*others, *guards)))
+                met = _then(before, known)
+                branches.append(Branch(node.body, met, sure, (*others, *guards)))
             if verdict is True:
                 return branches, None
             if before is not True:
@@ -168,7 +179,8 @@ class Statements(Assignments):
                 node = node.orelse[0]
                 continue
             if node.orelse:
-                branches.append(Branch(node.orelse, None if before is None else not before, others))
+                met = None if before is None else not before
+                branches.append(Branch(node.orelse, met, sure, others))
             return branches, None if node.orelse else others
 
     def _assign(self, node: ast.Assign) -> None:
@@ -229,20 +241,41 @@ class Statements(Assignments):
         elements = self.elements(iterated)
         drawn, exact = self.drawn(iterated)
         exact = exact and self.budget > 0
-        if exact and len(elements) < len(drawn) and len(node.body) == 1:
-            # What a loop of one statement does to each element is cheap to follow.
-            elements = drawn if _is_call(node.body[0]) else elements
+        if exact and len(elements) < len(drawn) and self._unrolls(node, drawn):
+            elements = drawn
         exact = exact and len(elements) == len(drawn)
         if self.budget <= 0:
             elements = [join_all(elements)]
         importing, self.importing = self.importing, False
+        known = self.frame.drawn
+        if exact:
+            self.frame.drawn |= _names(node.target)
         self.frame.vague += not exact
         for element in elements:
             self.assign(node.target, element)
             self.execute(node.body)
         self.frame.vague -= not exact
+        self.frame.drawn = known
         self.importing = importing
         self.execute(node.orelse)
+
+    def _unrolls(self, node: ast.For | ast.AsyncFor, drawn: list[Value]) -> bool:
+        """Tell whether a loop over more than a few elements is followed for each of them.
+
+        Literal lists say how a model is built. How often a range repeats something says nothing.
+        """
+        if node not in self.sizes:
+            self.sizes[node] = sum(1 for part in node.body for _ in ast.walk(part))
+        if self.sizes[node] * len(drawn) > _MAX_UNROLLED:
+            return False
+        return _sets_attribute(node.body) or (
+            not _is_range(node.iter) and all(plain(element) is not UNKNOWN for element in drawn)
+        )
+
+    def _by_element(self, test: ast.expr, value: Value) -> bool:
+        """Tell whether the element that a loop is at decides a test."""
+        drawn = self.frame.drawn
+        return bool(drawn) and not is_usual(value) and bool(drawn & _names(test))
 
     def _while(self, node: ast.While) -> None:
         self.evaluate(node.test)
@@ -342,8 +375,22 @@ def _then(before: bool | None, known: bool | None) -> bool | None:
     return True if before is False and known is True else None
 
 
-def _is_call(node: ast.stmt) -> bool:
-    """Tell whether a statement calls `setattr` or a method and no more."""
+def _names(node: ast.expr) -> frozenset[str]:
+    return frozenset(part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+
+
+def _is_range(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
+
+
+def _sets_attribute(body: list[ast.stmt]) -> bool:
+    """Tell whether a loop only sets attributes by name: `setattr`, or an item of `__dict__`."""
+    node = body[0]
+    if len(body) > 1:
+        return False
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
+        holder = node.targets[0].value
+        return isinstance(holder, ast.Attribute) and holder.attr == "__dict__"
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Call)

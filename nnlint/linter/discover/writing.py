@@ -55,6 +55,8 @@ _DOING = re.compile(
     r"|from_?file|fromfile|memmap|genfromtxt|set_\w+|manual_seed|seed|compile|profiler)\b"
 )
 _CONFIGURATION = re.compile(r"\.[A-Z]\w*(Config|Configuration|Params)$")
+# Models are built where there is no accelerator.
+_ACCELERATOR = re.compile(r"^(cuda|mps|xpu)(:\d+)?$")
 _TORCH_NAMES = {
     "Linear": ("in_features", "out_features"),
     "Embedding": ("num_embeddings", "embedding_dim"),
@@ -168,6 +170,8 @@ class _Writer:
         return best
 
     def _made(self, made: Made, hint: str) -> Recipe:
+        if made.info is None and made.arguments.open:
+            return Assumed(hint)
         if made.info is None:
             return self._called(Named("", made.dotted), made.arguments, made.dotted)
         found = made.info.method("__init__")
@@ -246,7 +250,7 @@ class _Writer:
         owner = self.write(base, "")
         if isinstance(owner, Named):
             return Named(owner.path, f"{owner.name}.{name}")
-        return Assumed(hint) if isinstance(owner, Assumed) else Attribute(owner, name)
+        return Assumed(hint) if count_assumed(owner) else Attribute(owner, name)
 
 
 def file_of(info: ClassInfo) -> str:
@@ -269,6 +273,8 @@ def _function(value: Function) -> Named | None:
 
 
 def _plain(value: object, hint: str) -> Recipe:
+    if isinstance(value, str) and _ACCELERATOR.match(value):
+        return Plain("cpu")
     if isinstance(value, _LITERALS):
         return Plain(value)
     if isinstance(value, range):
