@@ -4,6 +4,7 @@ Prints Markdown: the reach, recall and precision by kind, alarms by rule, crashe
 exit code is 0 whatever the numbers are; the tables are for people to judge.
 
 Usage: python benchmarks/wild.py CHECKOUTS LABELS [--only GLOB] [--jobs N] [--json FILE] [--alarms]
+       [--write docs/accuracy.md]
 
 CHECKOUTS holds a folder OWNER__NAME@COMMIT (seven digits) for each repository. LABELS has a JSON
 object a line: repo, commit, path, class, line, label (defect or clean), kind, scope, confidence,
@@ -20,6 +21,7 @@ import fnmatch
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,16 +36,19 @@ from benchmarks.corpus import tables
 from benchmarks.corpus.classes import survey
 from benchmarks.corpus.judge import Reached, Tree, Verdict, judge, reach
 from benchmarks.corpus.labels import Label, read_labels
-from benchmarks.corpus.names import python_files
+from benchmarks.corpus.names import source_files
+from benchmarks.pages import write_section
 from nnlint.linter.rules.base import all_rules
 
 HERE = Path(__file__).resolve().parent
+CHECKOUT = re.compile(r".+__.+@[0-9a-f]{7}$")
 RUN = HERE / "corpus" / "run.py"
 
 
 def lint_tree(root: Path, *, timeout: float, tree_timeout: float) -> Tree:
     """Count the classes of a tree and lint it in a process of its own."""
-    tree = Tree(root, survey(root, python_files(root)))
+    tree = Tree(root, survey(root, source_files(root)))
+    before = set(root.rglob("*"))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "result.json")
         command = [sys.executable, str(RUN), str(root), str(out), "--timeout", str(timeout)]
@@ -58,6 +63,7 @@ def lint_tree(root: Path, *, timeout: float, tree_timeout: float) -> Tree:
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             tree.failure = f"the run ended with code {done.returncode}: {last}"
             return tree
+        tree.left = sorted(str(path.relative_to(root)) for path in set(root.rglob("*")) - before)
         for name, value in json.loads(out.read_text(encoding="utf-8")).items():
             setattr(tree, name, value)
     return tree
@@ -81,29 +87,42 @@ def verdicts_of(trees: Sequence[Tree], labels: Sequence[Label]) -> list[Verdict]
     return [judge(by_name[label.tree], label, known) for label in labels if label.tree in by_name]
 
 
-def print_report(
+def summary(trees: Sequence[Tree], reached: Sequence[Reached], verdicts: Sequence[Verdict]) -> str:
+    """Return the tables that name no tree."""
+    parts = [
+        f"{versions()}; {len(trees)} trees.\n",
+        *tables.reach_tables(trees, reached),
+        *tables.label_tables(verdicts),
+        *tables.alarm_tables(trees, reached, explained_by(verdicts)),
+        *tables.health_tables(trees),
+    ]
+    return "\n".join(parts)
+
+
+def details(
     trees: Sequence[Tree],
     reached: Sequence[Reached],
     verdicts: Sequence[Verdict],
     *,
     every_alarm: bool,
-) -> None:
-    """Print all tables."""
-    explained = {
+) -> str:
+    """Return what stands behind the numbers, one by one."""
+    parts = [
+        *tables.tree_tables(trees, reached),
+        *tables.detail_tables(reached, verdicts),
+        *(tables.all_alarms_table(trees, explained_by(verdicts)) if every_alarm else ()),
+    ]
+    return "\n".join(parts)
+
+
+def explained_by(verdicts: Sequence[Verdict]) -> set[tuple[str, str]]:
+    """Return the tree and the identity of each finding that a labelled defect explains."""
+    return {
         (verdict.label.tree, tables.identity(dict(finding)))
         for verdict in verdicts
         if verdict.label.defect
         for finding in verdict.findings
     }
-    parts = [
-        *tables.reach_tables(trees, reached),
-        *tables.label_tables(verdicts),
-        *tables.alarm_tables(trees, reached, explained),
-        *tables.health_tables(trees),
-        *tables.detail_tables(reached, verdicts),
-        *(tables.all_alarms_table(trees, explained) if every_alarm else ()),
-    ]
-    print("\n".join(parts))
 
 
 def write_json(
@@ -117,7 +136,15 @@ def write_json(
         "trees": {
             tree.name: {
                 name: getattr(tree, name)
-                for name in ("failure", "findings", "models", "checks", "jobs", "parent_cpu")
+                for name in (
+                    "failure",
+                    "findings",
+                    "models",
+                    "checks",
+                    "jobs",
+                    "parent_cpu",
+                    "left",
+                )
             }
             for tree in trees
         },
@@ -134,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="trees at once")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where everything is written")
     parser.add_argument("--alarms", action="store_true", help="list every alarm")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the summary into a page")
     parser.add_argument("--timeout", type=float, default=0.0, help="seconds for a file")
     parser.add_argument("--tree-timeout", type=float, default=3600.0, help="seconds for a tree")
     options = parser.parse_args(arguments)
@@ -141,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     roots = sorted(
         path.resolve()
         for path in options.checkouts.iterdir()
-        if path.is_dir() and fnmatch.fnmatch(path.name, options.only)
+        if path.is_dir() and CHECKOUT.match(path.name) and fnmatch.fnmatch(path.name, options.only)
     )
 
     def one(root: Path) -> Tree:
@@ -153,11 +181,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         trees = list(executor.map(one, roots))
     reached = [each for tree in trees for each in reach(tree)]
     verdicts = verdicts_of(trees, labels)
-    print(f"# nnlint on code in the wild\n\n{versions()}; {len(trees)} trees.\n")
+    print("# nnlint on code in the wild\n")
     absent = sorted({label.tree for label in labels} - {root.name for root in roots})
     if absent and options.only == "*":
         print(f"No checkout for the labels of {', '.join(absent)}.\n")
-    print_report(trees, reached, verdicts, every_alarm=options.alarms)
+    shown = summary(trees, reached, verdicts)
+    print(shown)
+    print(details(trees, reached, verdicts, every_alarm=options.alarms))
+    if options.write:
+        # Headings of the page itself stand above those of the tables.
+        write_section(options.write, "wild", shown.replace("## ", "### "))
     if options.json:
         write_json(options.json, trees, reached, verdicts)
     return 0

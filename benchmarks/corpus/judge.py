@@ -36,11 +36,13 @@ class Verdict:
 
     Attributes:
         findings: Those that are of its kind and about its class.
-        reason: For a silent one, why.
+        cause: For a silent one, the kind of `reason`.
+        reason: Why it is silent.
     """
 
     label: Label
     findings: tuple[Mapping[str, Any], ...] = ()
+    cause: str = ""
     reason: str = ""
 
 
@@ -50,6 +52,7 @@ class Tree:
 
     Attributes:
         failure: Why there is no result, "" where there is one.
+        left: Files that the run has left in the tree.
     """
 
     root: Path
@@ -61,6 +64,7 @@ class Tree:
     wall: float = 0.0
     parent_cpu: float = 0.0
     failure: str = ""
+    left: list[str] = field(default_factory=list)
     _homes: dict[tuple[str, str], tuple[str, str] | None] = field(default_factory=dict)
 
     @property
@@ -135,7 +139,7 @@ def judge(tree: Tree, label: Label, known: frozenset[str]) -> Verdict:
     )
     if found:
         return Verdict(label, found)
-    return Verdict(label, (), _silence(tree, label, known))
+    return Verdict(label, (), *_silence(tree, label, known))
 
 
 def _speaks_of(tree: Tree, finding: Mapping[str, Any], label: Label) -> bool:
@@ -165,26 +169,30 @@ def _lines(root: Path, label: Label) -> Sequence[tuple[int, int]]:
     return around or found or [(label.line, label.line)]
 
 
-def _silence(tree: Tree, label: Label, known: frozenset[str]) -> str:
-    """Tell why nothing was said of a label."""
+def _silence(tree: Tree, label: Label, known: frozenset[str]) -> tuple[str, str]:
+    """Tell why nothing was said of a label, in kind and in words."""
     if tree.failure:
-        return tree.failure
+        return "the tree was not linted", tree.failure
     if not known & set(label.rules):
-        return "there is no such rule"
+        return "no rule", "there is no such rule"
     reports = tree.reports_of(label.path, label.name)
     good = [report for report in reports if report["analysed"]]
     if reports and not good:
-        return f"not reached ({reports[0]['obstacle'] or 'unnamed'}): {reports[0]['reason']}"
+        obstacle = f"not reached: {reports[0]['obstacle'] or 'unnamed'}"
+        return obstacle, f"{obstacle}: {reports[0]['reason']}"
     if not good:
         near = [m for m in tree.models if tree.place(m["path"]) == label.path]
         analysed = sum(model["analysed"] for model in near)
         if not near and (failure := _file_failure(tree, label.path)):
-            return f"not reached: {failure}"
-        return f"no model of its own; {analysed} of {len(near)} models of its file analysed"
+            return "not reached: the file", f"not reached: {failure}"
+        text = f"no model of its own; {analysed} of {len(near)} models of its file analysed"
+        return "no model of its own", text
     names = {report["name"] for report in good}
     outcomes = {
         f"{rule}: {outcome}{f', {reason}' if reason else ''}"
         for rule, model, outcome, reason in tree.checks
         if rule in label.rules and model in names
     }
-    return "reached and silent; " + ("; ".join(sorted(outcomes)) or "no check of its kind")
+    text = "; ".join(sorted(outcomes)) or "no check of its kind"
+    cause = "reached, not checked" if "not-checked" in text else "reached, silent"
+    return cause, f"reached and silent; {text}"

@@ -1,6 +1,7 @@
 """What a name means in a folder of Python files: a reading of imports that executes nothing.
 
-It shares no code with nnlint's own discovery, so that one can measure the other.
+It shares no code with nnlint's own discovery, so that one can measure the other. Only what makes a
+text of a notebook is the same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from nnlint.linter.notebook import SUFFIX, python_of
 
 SKIPPED = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages"})
 _DEEPEST = 20
@@ -62,11 +65,11 @@ class External:
 Meaning = Defined | External | Module | None
 
 
-def python_files(root: Path) -> Iterator[Path]:
-    """Yield the Python files below a folder that a linter would look at."""
-    for path in sorted(root.rglob("*.py")):
+def source_files(root: Path) -> Iterator[Path]:
+    """Yield the Python files and notebooks below a folder that a linter would look at."""
+    for path in sorted([*root.rglob("*.py"), *root.rglob(f"*{SUFFIX}")]):
         parts = path.relative_to(root).parts
-        if not any(part.startswith(".") or part in SKIPPED for part in parts):
+        if path.is_file() and not any(part.startswith(".") or part in SKIPPED for part in parts):
             yield path
 
 
@@ -108,6 +111,12 @@ def read(path: Path, tree: ast.Module) -> Module:
     return module
 
 
+def _source(path: Path) -> str | bytes:
+    if path.suffix != SUFFIX:
+        return path.read_bytes()
+    return python_of(path.read_text(encoding="utf-8-sig"))
+
+
 class Project:
     """The files below a folder.
 
@@ -128,7 +137,7 @@ class Project:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    self._read[path] = read(path, ast.parse(path.read_bytes()))
+                    self._read[path] = read(path, ast.parse(_source(path)))
             except (SyntaxError, ValueError, RecursionError):
                 self.unparsable.add(path)
         return self._read[path]

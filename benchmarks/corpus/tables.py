@@ -41,14 +41,13 @@ def share(part: int, whole: int) -> str:
 
 
 def reach_tables(trees: Sequence[Tree], reached: Sequence[Reached]) -> Iterator[str]:
-    """Yield the reach, and what stands between, by obstacle and by tree."""
-    good = [each for each in reached if not each.obstacle]
-    assumed = sum(each.assumed for each in good)
+    """Yield the reach, and what stands between, by obstacle."""
     yield "## Reach\n"
-    yield (
-        f"{len(good)} of {len(reached)} top-level model classes analysed: "
-        f"**{share(len(good), len(reached))}** ({assumed} with assumed arguments).\n"
-    )
+    books = [each for each in reached if each.fact.path.endswith(".ipynb")]
+    reached = [each for each in reached if each not in books]
+    yield _reach(reached, "top-level model classes")
+    if books:
+        yield _reach(books, "top-level model classes of notebooks")
     kinds = Counter(fact.kind for tree in trees for fact in tree.classes)
     yield table(
         ["counted apart", "classes"], [(text, kinds[kind]) for kind, text in _APART.items()]
@@ -58,14 +57,15 @@ def reach_tables(trees: Sequence[Tree], reached: Sequence[Reached]) -> Iterator[
         ["obstacle", "classes", "share"],
         [(name, n, share(n, len(reached))) for name, n in obstacles.most_common()],
     )
-    by_tree: dict[str, list[Reached]] = defaultdict(list)
-    for each in reached:
-        by_tree[each.tree].append(each)
-    rows = []
-    for name, members in by_tree.items():
-        done = sum(not each.obstacle for each in members)
-        rows.append((name, len(members), done, share(done, len(members))))
-    yield table(["tree", "classes", "analysed", "reach"], rows)
+
+
+def _reach(reached: Sequence[Reached], what: str) -> str:
+    good = [each for each in reached if not each.obstacle]
+    assumed = sum(each.assumed for each in good)
+    return (
+        f"{len(good)} of {len(reached)} {what} analysed: **{share(len(good), len(reached))}** "
+        f"({assumed} with assumed arguments).\n"
+    )
 
 
 def label_tables(verdicts: Sequence[Verdict]) -> Iterator[str]:
@@ -79,6 +79,8 @@ def label_tables(verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield "## Recall\n"
     yield f"**{share(found, len(core))}** of {len(core)} defects of class scope ({found}).\n"
     yield table(["kind", "defects", "found", "recall", "false alarms", "precision"], _kinds(judged))
+    causes = Counter(each.cause for each in core if not each.findings)
+    yield table(["defects missed, by cause", "labels"], causes.most_common())
     yield "## False alarms\n"
     yield f"**{alarms}** of {len(clean)} clean labels have a report of their kind.\n"
     rows = []
@@ -86,8 +88,12 @@ def label_tables(verdicts: Sequence[Verdict]) -> Iterator[str]:
         members = [each for each in clean if each.label.kind == kind]
         rows.append((kind, len(members), sum(bool(each.findings) for each in members)))
     yield table(["clean kind", "labels", "with a report"], rows)
+
+
+def apart_table(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Yield what was said of the labels that neither the recall nor the alarms count."""
     apart = [each for each in verdicts if not each.label.counts]
-    yield "Labels of other scopes or of low confidence, counted apart:\n"
+    yield "## Labels of other scopes or of low confidence\n"
     yield table(
         ["label", "kind", "expected", "said"],
         [
@@ -124,9 +130,39 @@ def _kinds(judged: Sequence[Verdict]) -> Iterator[Sequence[object]]:
         )
 
 
+def tree_tables(trees: Sequence[Tree], reached: Sequence[Reached]) -> Iterator[str]:
+    """Yield the reach by tree, what ended each crash and hang, and what the runs left behind."""
+    yield "## Reach by tree\n"
+    by_tree: dict[str, list[Reached]] = defaultdict(list)
+    for each in reached:
+        by_tree[each.tree].append(each)
+    rows = []
+    for name, members in by_tree.items():
+        done = sum(not each.obstacle for each in members)
+        rows.append((name, len(members), done, share(done, len(members))))
+    yield table(["tree", "classes", "analysed", "reach"], rows)
+    yield "## Crashes, one by one\n"
+    yield table(["tree", "file", "what"], _crashes(trees))
+    yield "## Hangs, one by one\n"
+    yield table(["tree", "file", "after"], _hangs(trees))
+    slowest = sorted(
+        (
+            (job["cpu"], job["wall"], f"{tree.name}/{job['path']}")
+            for tree in trees
+            for job in tree.jobs
+        ),
+        reverse=True,
+    )
+    yield "## Slowest files\n"
+    yield table(["CPU, s", "wall, s", "file"], slowest[:10])
+    yield "## Files that the runs left behind\n"
+    yield table(["tree", "file"], [(tree.name, path) for tree in trees for path in tree.left])
+
+
 def detail_tables(reached: Sequence[Reached], verdicts: Sequence[Verdict]) -> Iterator[str]:
     """Yield each miss, each false alarm and each class that was not reached, with the reason."""
     missed = [v for v in verdicts if v.label.counts and v.label.defect and not v.findings]
+    yield from apart_table(verdicts)
     yield "## Defects missed\n"
     yield table(
         ["label", "kind", "why"],
@@ -220,32 +256,45 @@ def all_alarms_table(trees: Sequence[Tree], explained: set[tuple[str, str]]) -> 
 
 
 def health_tables(trees: Sequence[Tree]) -> Iterator[str]:
-    """Yield crashes and hangs, and what the files took."""
-    jobs = [(tree, job) for tree in trees for job in tree.jobs]
-    crashed = [
+    """Yield how often something went wrong, and what the files took."""
+    left = sum(len(tree.left) for tree in trees)
+    yield "## Crashes, hangs, side effects\n"
+    yield (
+        f"{len(_crashes(trees))} crashes, {len(_hangs(trees))} hangs, {left} files left behind.\n"
+    )
+    yield from _times(trees)
+
+
+def _crashes(trees: Sequence[Tree]) -> list[Sequence[str]]:
+    found = [
         (tree.name, f["location"]["path"], f["message"])
         for tree in trees
         for f in tree.findings
         if f["code"] == "NNL002"
     ]
-    crashed += [
+    found += [
         (tree.name, model["path"], model["reason"])
         for tree in trees
         for model in tree.models
         if model["obstacle"] in {"internal", "crash"}
     ]
-    crashed += [
+    found += [
         (tree.name, job["path"], f"its worker ended with code {job['code']}")
-        for tree, job in jobs
+        for tree in trees
+        for job in tree.jobs
         if job["code"] and not job["limit"]
     ]
-    crashed += [(tree.name, "", tree.failure) for tree in trees if tree.failure]
-    hung = [(tree.name, job["path"], f"{job['wall']:.0f} s") for tree, job in jobs if job["limit"]]
-    yield "## Crashes\n"
-    yield table(["tree", "file", "what"], sorted(set(crashed)))
-    yield "## Hangs\n"
-    yield table(["tree", "file", "after"], hung)
-    yield from _times(trees)
+    found += [(tree.name, "", tree.failure) for tree in trees if tree.failure]
+    return sorted(set(found))
+
+
+def _hangs(trees: Sequence[Tree]) -> list[Sequence[str]]:
+    return [
+        (tree.name, job["path"], f"{job['wall']:.0f} s")
+        for tree in trees
+        for job in tree.jobs
+        if job["limit"]
+    ]
 
 
 def _times(trees: Sequence[Tree]) -> Iterator[str]:
@@ -266,7 +315,7 @@ def _times(trees: Sequence[Tree]) -> Iterator[str]:
         "in the parent.\n"
     )
     yield table(
-        ["seconds", "mean", "p50", "p95", "max", "slowest"],
+        ["seconds", "mean", "p50", "p95", "max"],
         [
             (
                 name,
@@ -274,7 +323,6 @@ def _times(trees: Sequence[Tree]) -> Iterator[str]:
                 _quantile(values.values(), 0.5),
                 _quantile(values.values(), 0.95),
                 max(values.values()),
-                "/".join(max(values, key=values.__getitem__)),
             )
             for name, values in (("CPU of the worker", cpu), ("wall of the worker", wall))
         ],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from pathlib import Path
 
 import pytest
 
 from benchmarks.corpus.classes import ClassFact, defined_in, survey
-from benchmarks.corpus.names import python_files
+from benchmarks.corpus.names import source_files
 
 MODEL = """
 def __init__(self):
@@ -34,7 +35,7 @@ def facts(tmp_path: Path):
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(text))
-        return {fact.name: fact.kind for fact in survey(tmp_path, python_files(tmp_path))}
+        return {fact.name: fact.kind for fact in survey(tmp_path, source_files(tmp_path))}
 
     return run
 
@@ -47,7 +48,7 @@ def test_a_class_that_derives_from_a_module_is_a_model(facts) -> None:
 
 def test_the_lines_of_a_class_are_those_of_its_definition(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NN + model("Net"))
-    (fact,) = survey(tmp_path, python_files(tmp_path))
+    (fact,) = survey(tmp_path, source_files(tmp_path))
     assert fact == ClassFact("net.py", "Net", 2, 8, "model")
 
 
@@ -152,3 +153,8 @@ def test_the_home_of_an_imported_class(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("from nets import Net as N\nimport torch\n")
     assert defined_in(tmp_path, "train.py", "N") == ("nets.py", "Net")
     assert defined_in(tmp_path, "train.py", "torch") is None
+
+
+def test_the_classes_of_a_notebook_count(facts) -> None:
+    cells = [{"cell_type": "code", "source": text} for text in ("%magic\n" + NN, model("Net"))]
+    assert facts({"a.ipynb": json.dumps({"cells": cells}), "b.ipynb": "{"}) == {"Net": "model"}

@@ -12,7 +12,8 @@ import pytest
 from benchmarks import wild
 from benchmarks.corpus.judge import Tree, judge, reach
 from benchmarks.corpus.labels import CLEAN, DEFECTS, TWIN, Label, read_labels
-from benchmarks.corpus.tables import alarms
+from benchmarks.corpus.tables import alarms, tree_tables
+from benchmarks.pages import write_section
 from nnlint.linter.rules.base import all_rules
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -112,6 +113,47 @@ def test_a_run_prints_reach_recall_alarms_and_what_was_missed(
     jobs = result["trees"][TREE]["jobs"]
     assert {job["path"] for job in jobs} == {"net.py", "stuck.py"}
     assert all(job["cpu"] > 0 and job["wall"] > 0 for job in jobs)
+
+
+def test_a_page_gets_the_summary_without_names_of_trees(
+    checkouts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (checkouts / "notes").mkdir()  # not a checkout
+    (checkouts / TREE / "pyproject.toml").write_text("[tool.nnlint]\nno-such-key = 1\n")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- wild: begin -->\nold\n<!-- wild: end -->\nafter\n")
+    labels = written(tmp_path / "labels.jsonl", row("Net", "softmax-before-ce"))
+    assert wild.main([str(checkouts), str(labels), "--write", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("before\n<!-- wild: begin -->\n\nnnlint ")
+    assert text.endswith("\n<!-- wild: end -->\nafter\n")
+    assert "1 trees" in text
+    assert "### Recall" in text
+    assert "old" not in text.split("\n")
+    assert TREE not in text
+    assert TREE in capsys.readouterr().out
+
+
+def test_a_page_without_the_place_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- wild: begin -->\n")
+    with pytest.raises(ValueError, match="no section 'wild'"):
+        write_section(page, "wild", "text")
+
+
+def test_what_a_run_leaves_in_a_tree_is_told(
+    checkouts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run.py"
+    run.write_text(
+        "import pathlib, sys\n"
+        "pathlib.Path(sys.argv[1], 'left.txt').touch()\n"
+        "pathlib.Path(sys.argv[2]).write_text('{}')\n"
+    )
+    monkeypatch.setattr(wild, "RUN", run)
+    tree = wild.lint_tree(checkouts / TREE, timeout=0.0, tree_timeout=100.0)
+    assert tree.left == ["left.txt"]
+    assert any("left.txt" in part for part in tree_tables([tree], []))
 
 
 def test_a_tree_that_cannot_be_run_is_reported_as_such(
@@ -233,7 +275,7 @@ def test_silence_has_a_reason(tmp_path: Path) -> None:
             "models": [report("Net")],
             "checks": checks,
         },
-        "not reached (arguments): it needs x": {
+        "not reached: arguments: it needs x": {
             "models": [report("Net", analysed=False, obstacle="arguments", reason="it needs x")]
         },
         "no model of its own; 1 of 1 models of its file analysed": {"models": [report("Fine")]},
@@ -247,7 +289,7 @@ def test_silence_has_a_reason(tmp_path: Path) -> None:
 def test_a_class_is_reached_where_another_file_builds_it(checkouts: Path) -> None:
     root = checkouts / TREE
     (root / "train.py").write_text(textwrap.dedent("from net import Net\nmodel = Net()\n"))
-    facts = wild.survey(root, wild.python_files(root))
+    facts = wild.survey(root, wild.source_files(root))
     models = [report("model", "train.py", class_name="Net")]
     obstacles = {r.fact.name: r.obstacle for r in reach(Tree(root, facts, models=models))}
     assert obstacles == {"Net": "", "Fine": "not-discovered", "Stuck": "not-discovered"}
