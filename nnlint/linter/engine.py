@@ -77,7 +77,7 @@ def analyse(
         target.location.line,
         analysed=True,
         class_name=type(model).__name__,
-        assumed=assumed,
+        assumed=dict(assumed),
     )
     code = code or UserCode(target.location.path, source.text if source else "", "")
     loss = loss if loss is not None else settings.loss
@@ -105,14 +105,15 @@ def analyse(
         return ModelResult(failed, (finding,), ())
     except NotTraceableError as error:
         reason = f"the graph cannot be traced: {error}"
+        wanted = error.obstacle == "inputs"
         finding = _tool_finding(
             "NNL003",
             reason,
             error.location or target.location,
             target,
-            help="give example inputs, e.g. --input 2x3x224x224",
+            help="give example inputs, e.g. --input 2x3x224x224" if wanted else "",
         )
-        failed = replace(report, analysed=False, reason=reason, obstacle="trace")
+        failed = replace(report, analysed=False, reason=reason, obstacle=error.obstacle)
         return ModelResult(failed, (finding,), ())
     findings, checks = run_rules(graph, rules)
     return ModelResult(replace(report, capture=graph.capture), findings, checks, graph)

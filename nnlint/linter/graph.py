@@ -1,6 +1,6 @@
 """The traced model as the rules see it: one graph of canonical operators with positions.
 
-`torch.fx` symbolic traces and `torch.export` programs both become a `ModelGraph`. The loss, when
+`torch.fx` traces and recorded runs both become a `ModelGraph`. The loss, when
 it is known, is part of it: operations that the training code applies to the model's output are
 appended as nodes, up to the criterion.
 """
@@ -159,7 +159,7 @@ class ModelGraph:
     name: str
     nodes: Sequence[Node]
     model: torch.nn.Module
-    capture: Literal["fx", "export"]
+    capture: Literal["fx", "run"]
     location: Location
     source: Source | None = None
     loss_known: bool = False

@@ -177,7 +177,7 @@ class _Text:
         if source is None or at is None or at.path != source.path:
             return None
         calls = self._calls.get(at.line, [])
-        # An exported graph knows the line only.
+        # Without columns in the byte code only the line is known.
         named = (c for c in calls if "dropout" in ast.unparse(c.func).rpartition(".")[2])
         exact = (c for c in calls if source.location(c) == at)
         return next(exact, None) or next(named, None)
