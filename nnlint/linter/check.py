@@ -223,7 +223,8 @@ class _Run:
             unparsable = SyntaxError(failures.describe(error))
             return FileResult(file.path, text, [failures.syntax_error(unparsable, file.path, text)])
         try:
-            found = discover(source, self.projects.around(file))
+            adopt = file.explicit and not file.names
+            found = discover(source, self.projects.around(file), adopt=adopt)
             targets = choose(source, found, file.names)
         except UsageError:
             raise

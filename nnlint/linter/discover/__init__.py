@@ -23,32 +23,39 @@ _LAYER = re.compile(r"\bnn\b|Sequential|Linear|Conv|LSTM|GRU|RNN")
 _TORCH = re.compile(r"torch|lightning")
 # A file may have its base classes, and torch itself, from another one.
 _DERIVED = re.compile(r"^[ \t]*class[ \t]+\w+[ \t]*\(\s*\w", re.MULTILINE)
-_LOCAL = re.compile(r"^[ \t]*from[ \t]+[.\w]+[ \t]+import\b", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*(from[ \t]+[.\w]+[ \t]+)?import\b", re.MULTILINE)
 
 
 def may_hold_models(text: str) -> bool:
     """Tell by the text alone whether a file is worth parsing."""
     if _TORCH.search(text):
         return True
-    return "def forward" in text and bool(_DERIVED.search(text) and _LOCAL.search(text))
+    return "def forward" in text and bool(_DERIVED.search(text) and _IMPORT.search(text))
 
 
-def discover(source: Source, project: Project | None = None) -> tuple[Target, ...]:
+def discover(
+    source: Source, project: Project | None = None, *, adopt: bool = False
+) -> tuple[Target, ...]:
     """Return the models of a file, each with the places where its output ends.
 
     Args:
         source: The file.
         project: The files around it, which may build its models and feed their output to a loss.
+        adopt: Whether models that it builds of other files' classes count where it has no others.
     """
     # Files without torch are the many; a look at the text is cheaper than a walk.
-    if not may_hold_models(source.text):
+    if not adopt and not may_hold_models(source.text):
         return ()
     # Rules name this package's types; what walks a file is needed only here.
+    from nnlint.linter.discover.adopted import adopted
     from nnlint.linter.discover.runs import run_of, runs_around
     from nnlint.linter.discover.select import Selection
 
     project = project or Project()
     unit = project.add(source)
-    if not any(info.module for info in unit.classes.values()) and not _LAYER.search(source.text):
-        return ()
-    return Selection(run_of(unit, project), runs_around(unit, project)).targets()
+    targets: tuple[Target, ...] = ()
+    if any(info.module for info in unit.classes.values()) or _LAYER.search(source.text):
+        targets = Selection(run_of(unit, project), runs_around(unit, project)).targets()
+    if adopt and not targets:
+        return adopted(run_of(unit, project))
+    return targets

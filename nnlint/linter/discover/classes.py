@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -188,7 +189,11 @@ def _read(
     )
     info.mro = (info, *mro)
     info.mentions = mentions(node)
-    info.module = any(parent.module for parent in local) or any(map(_is_module_base, foreign))
+    info.module = (
+        any(parent.module for parent in local)
+        or any(map(_is_module_base, foreign))
+        or (any(map(_is_from_package, foreign)) and _has_inputs(methods.get("forward")))
+    )
     info.lightning = any(parent.lightning for parent in local) or any(
         dotted.endswith("LightningModule") for dotted in foreign
     )
@@ -203,6 +208,19 @@ def _is_module_base(dotted: str) -> bool:
         or dotted in _TORCH_LOSS_BASES
         or dotted.endswith("LightningModule")
     )
+
+
+def _is_from_package(dotted: str) -> bool:
+    """Tell whether a base is of an installed package other than torch, so it may be a module."""
+    package = dotted.lstrip(".").partition(".")[0]
+    return package not in sys.stdlib_module_names and package != "torch"
+
+
+def _has_inputs(forward: FunctionDef | None) -> bool:
+    if forward is None or len(forward.args.args) < 2:
+        return False
+    decorators = {one.id for one in forward.decorator_list if isinstance(one, ast.Name)}
+    return not decorators & {"staticmethod", "classmethod"}
 
 
 def _builds_learned(node: ast.ClassDef, names: Names) -> bool:

@@ -10,6 +10,7 @@ _FROM = re.compile(
 )
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]+)", re.MULTILINE)
 _DYNAMIC = re.compile(r"(?:import_module|__import__)\(\s*f?[\"']([.\w]*)")
+_COMMENT = re.compile(r"#[^\n]*")
 _NAME = re.compile(r"^(\w+|\*)")
 
 
@@ -22,7 +23,7 @@ def imports(text: str) -> Iterator[str]:
         module, names = found.groups()
         yield module
         joint = "" if module.endswith(".") else "."
-        for part in names.strip("()").split(","):
+        for part in _COMMENT.sub("", names.strip("()")).split(","):
             first = _NAME.match(part.strip(" \t\r\n\\"))
             if first and first[1] != "*":
                 yield f"{module}{joint}{first[1]}"
