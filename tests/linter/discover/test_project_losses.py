@@ -359,7 +359,9 @@ def test_models_put_into_an_installed_package(across):
         """
     zoo = NET + "\n\ndef small(width=2):\n    return Net(width)\n"
     found = across("zoo.py", {"zoo.py": zoo, "main.py": script})
-    assert [losses(target) for target in found.values()] == [[("CrossEntropyLoss", "main.py", True)]]
+    assert [losses(target) for target in found.values()] == [
+        [("CrossEntropyLoss", "main.py", True)]
+    ]
 
 
 def test_a_script_that_todays_python_cannot_run_is_evidence_too(across):
