@@ -10,6 +10,7 @@ import bisect
 import dataclasses
 import functools
 import json
+import linecache
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
@@ -115,11 +116,15 @@ def written(path: str, line: int, sources: Mapping[str, str]) -> str:
     return f"{path}:{place.line}" if cell is None else f"{path}:cell {cell}:{place.line}"
 
 
-def line_of(path: str, line: int, text: str) -> str:
-    """Return "line 5 of net.py", and "line 5 of cell 3 of book.ipynb"."""
-    cell, place = located(Location(path, line), {path: text})
-    inner = "" if cell is None else f" of cell {cell}"
-    return f"line {place.line}{inner} of {path}"
+def line_of(place: Location) -> str:
+    """Return "line 5", and "line 5 of cell 3" in a notebook whose code runs in this process."""
+    cell, inner = located(place, running(place.path))
+    return f"line {inner.line}" if cell is None else f"line {inner.line} of cell {cell}"
+
+
+def running(path: str) -> dict[str, str]:
+    """Return the text of a file whose code runs in this process, by its path."""
+    return {path: "".join(linecache.getlines(path))}
 
 
 def _cell(text: str, line: int) -> tuple[int, int]:

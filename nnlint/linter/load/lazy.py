@@ -14,7 +14,6 @@ import builtins
 import contextlib
 import functools
 import importlib
-import linecache
 import sys
 import types
 import warnings
@@ -22,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from nnlint.linter.findings import Location
 from nnlint.linter.load import guard, missing, plain, standin
 from nnlint.linter.load.statements import SYS_PATH, Index, Statement, Test, read_names
 from nnlint.linter.notebook import line_of
@@ -333,7 +333,7 @@ class Body:
         self, statement: Statement, reason: str, error: BaseException | None = None
     ) -> None:
         line = statement.node.lineno
-        where = line_of(self.path, line, "".join(linecache.getlines(self.path)))
+        where = f"{line_of(Location(self.path, line))} of {self.path}"
         names = tuple(sorted(statement.binds | statement.changes))
         self.session.skipped.append(Skipped(self.path, line, names, reason))
         for name in statement.binds:

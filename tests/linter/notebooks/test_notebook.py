@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import linecache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nnlint.linter.findings import Location
-from nnlint.linter.notebook import line_of, located, python_of, written
+from nnlint.linter.notebook import line_of, located, python_of, running, written
 from nnlint.linter.notebook_lines import in_file
 
 
@@ -102,8 +103,15 @@ def test_a_line_is_told_by_the_number_of_the_code_cell_and_the_line_in_it() -> N
         assert (found, inner.line, inner.end_line) == (cell, line, line)
     whole = place(text, "d")
     assert written(PATH, whole.line, sources) == "book.ipynb:cell 3:2"
-    assert line_of(PATH, whole.line, text) == "line 2 of cell 3 of book.ipynb"
-    assert line_of("net.py", 2, "a\nb\n") == "line 2 of net.py"
+
+
+def test_where_the_code_runs_its_cells_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = python_of(code("a\nb", "c\nd"))
+    lines = text.splitlines(keepends=True)
+    monkeypatch.setitem(linecache.cache, PATH, (len(text), None, lines, PATH))
+    assert running(PATH) == {PATH: text}
+    assert line_of(place(text, "d")) == "line 2 of cell 2"
+    assert line_of(Location("gone.py", 2)) == "line 2"
 
 
 def test_a_range_ends_within_its_cell() -> None:
