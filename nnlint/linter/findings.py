@@ -42,7 +42,8 @@ class Location:
     """A range in a source file, on one line wherever possible.
 
     Lines and columns count from 1; columns count Unicode characters; `end_column` is one past the
-    last character (as in SARIF).
+    last character (as in SARIF). In a notebook lines count over its code cells together;
+    `nnlint.linter.notebook.located` tells the cell and the line in it.
     """
 
     path: str
