@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from nnlint.linter.notebook import SUFFIX, is_notebook
+
 _MAX_FILES = 4_000
 _MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 _INIT = "__init__.py"
@@ -50,7 +52,10 @@ class Folders:
             more: Files that are not, or not yet, on disk.
         """
         self.root = root.rstrip(os.sep)
-        self.files: dict[str, None] = dict.fromkeys(self._walk()) if root else {}
+        found = dict.fromkeys(self._walk()) if root else {}
+        # They import others, and nobody imports them.
+        self.notebooks = [file for file in found if is_notebook(file)]
+        self.files: dict[str, None] = {file: None for file in found if not is_notebook(file)}
         self.files.update(dict.fromkeys(file for file in more if self.below(file)))
         self.folders: set[str] = set()
         for file in self.files:
@@ -74,7 +79,11 @@ class Folders:
             for name in sorted(names):
                 file = f"{current}{os.sep}{name}"
                 # Reading a pipe would wait for ever.
-                if name.endswith(".py") and not name.startswith(".") and Path(file).is_file():
+                if (
+                    name.endswith((".py", SUFFIX))
+                    and not name.startswith(".")
+                    and Path(file).is_file()
+                ):
                     yield file
                     count += 1
             if count > _MAX_FILES:

@@ -14,6 +14,7 @@ from nnlint.linter.discover.folders import Folders
 from nnlint.linter.discover.importlines import imports
 from nnlint.linter.discover.oldsyntax import parse_tolerantly
 from nnlint.linter.discover.source import Source
+from nnlint.linter.notebook import is_notebook, python_of
 
 if TYPE_CHECKING:
     from nnlint.linter.discover.classes import ClassInfo
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _TRAINING = re.compile(r"\bbackward\(|criterion|loss", re.IGNORECASE)
 _MAX_BYTES = 400_000
+_MAX_NOTEBOOK_BYTES = 8_000_000  # most of it are images
 _MAX_TOTAL = 64_000_000
 _MAX_IMPORTERS = 256
 _MAX_HOPS = 12
@@ -116,7 +118,8 @@ class Project:
         text = self._texts.get(file)
         errors = (OSError, SyntaxError, ValueError, LookupError, RecursionError, MemoryError)
         with contextlib.suppress(*errors):
-            if text is None and Path(file).stat().st_size <= _MAX_BYTES:
+            most = _MAX_NOTEBOOK_BYTES if is_notebook(file) else _MAX_BYTES
+            if text is None and Path(file).stat().st_size <= most:
                 text = read_text(file)
             return None if text is None else parse_tolerantly(self.shown(file), text)
         return None
@@ -152,7 +155,7 @@ class Project:
     def _read_imports(self) -> dict[str, list[str]]:
         importers: dict[str, list[str]] = {}
         total = 0
-        for file in self.folders.files:
+        for file in (*self.folders.files, *self.folders.notebooks):
             text = self._raw(file)
             total += len(text)
             if total > _MAX_TOTAL:
@@ -179,7 +182,11 @@ class Project:
         if file in self._texts:
             return self._texts[file]
         with contextlib.suppress(OSError), Path(file).open("rb") as stream:
-            return stream.read(_MAX_BYTES).decode(errors="replace")
+            if not is_notebook(file):
+                return stream.read(_MAX_BYTES).decode(errors="replace")
+            text = stream.read(_MAX_NOTEBOOK_BYTES).decode(errors="replace")
+            with contextlib.suppress(SyntaxError):
+                return python_of(text) if "import" in text else ""
         return ""
 
     def within(self, unit: Unit, dotted: str) -> tuple[Unit, tuple[str, ...]] | None:
