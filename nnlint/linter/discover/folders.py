@@ -90,8 +90,8 @@ class Folders:
                 return
 
     def inside(self, folder: str) -> list[str]:
-        """Return the files directly within a folder."""
-        return [file for file in self.files if folder_of(file) == folder]
+        """Return the modules directly within a folder."""
+        return [file for file in self.files if folder_of(file) == folder and file.endswith(".py")]
 
     def package(self, file: str) -> str:
         """Return the folder that a file, or a folder, stands for as a package; "" for none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 NET = """\
@@ -397,3 +399,26 @@ def test_a_script_that_todays_python_cannot_run_is_evidence_too(across):
 )
 def test_odd_files_around_a_model_do_no_harm(across, files):
     assert across("net.py", {"net.py": NET, **files})["Net"].uses == ()
+
+
+def test_a_notebook_that_trains_the_model(across):
+    cells = [
+        ["%matplotlib inline\n", "import torch.nn as nn\n", "from net import Net\n"],
+        ["# Training\n", "model = Net()"],
+        ["criterion = nn.CrossEntropyLoss()\n", "criterion(model(x), y).backward()\n"],
+    ]
+    kinds = ["code", "markdown", "code"]
+    cells[0].append("model = Net()\n")
+    notebook = {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {},
+        "cells": [
+            {"cell_type": kind, "metadata": {}, "source": lines}
+            | ({"outputs": [], "execution_count": None} if kind == "code" else {})
+            for kind, lines in zip(kinds, cells, strict=True)
+        ],
+    }
+    text = json.dumps(notebook, indent=1)
+    found = across("net.py", {"net.py": NET, "lessons/train.ipynb": text})
+    assert losses(found["Net"]) == [("CrossEntropyLoss", "train.ipynb", True)]
