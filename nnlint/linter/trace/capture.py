@@ -226,7 +226,8 @@ def _obstacle(
     if isinstance(ran, NotImplementedError):
         return NotTraceableError("it has no forward of its own", at, "forward")
     certain = _certain(traced, subject.code)
-    if certain is not None and type(ran) is type(traced) and str(ran) == str(traced):
+    same = type(ran) is type(traced) and str(ran) == str(traced)
+    if certain is not None and same and not _may_lack_inputs(subject):
         return certain
     if subject.specs is not None:
         return ForwardError(_text(ran), at, related)
@@ -235,6 +236,12 @@ def _obstacle(
         at,
         "inputs",
     )
+
+
+def _may_lack_inputs(subject: Subject) -> bool:
+    """Tell whether every input of forward is optional: it may want one of several."""
+    parameters = inspect.signature(subject.model.forward).parameters.values()
+    return subject.specs is None and bool(parameters) and not _needed(subject)
 
 
 def _given(subject: Subject, solver: Solver) -> Solved | None:

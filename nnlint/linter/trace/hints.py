@@ -192,7 +192,7 @@ _NAMES: tuple[tuple[re.Pattern[str], Callable[[Facts], list[Value]]], ...] = tup
         (r"^(num|n|max|max_num|i|idx|index|level|epoch|iter)(_|$)", _counts),
         (r"hidden|^h_?\d?$|^hx$|state$|_state|^states?$|^h_|memory_state|context$|^cell", _hidden),
         (r"^t$|time_?steps?$|^steps?$|sigma|noise_level", _steps),
-        (r"^(image|img|images|imgs|rgb|frame)", _image),
+        (r"^(image|img|images|imgs|rgb|frame|pixel)", _image),
         (
             r"token|_ids?$|^ids?$|sequence|sentence|word|text|^src|^tgt|^trg|^seq|inputs?_seqs?|question|doc",
             _sequence,

@@ -88,6 +88,11 @@ class Run:
     error: Exception | None = None
     failed: Failed | None = None
 
+    @property
+    def progress(self) -> int:
+        """How many calls it came through."""
+        return sum(node.kind == "op" for node in self.nodes)
+
 
 @dataclass(slots=True)
 class _Part:
@@ -138,7 +143,7 @@ def run(
         args: Arguments of forward.
         kwargs: Its keyword arguments.
         names: Names of the input tensors, by their identity.
-        until: Time, on the monotonic clock, at which to give up.
+        until: Processor time of this thread at which to give up.
     """
     recorder = _Recorder(ghost, code, built_at, until)
     recorder.enter(args, kwargs, names)
@@ -418,7 +423,7 @@ class _Recorder(TorchFunctionMode):
         return node
 
     def _stop_in_time(self) -> None:
-        if len(self.nodes) > MAX_NODES or time.monotonic() > self._until:
+        if len(self.nodes) > MAX_NODES or time.thread_time() > self._until:
             raise StoppedError
 
 

@@ -222,6 +222,8 @@ def _misused(
             yield from _with_key(state, path, old, key, batch)
         if isinstance(error, ValueError) and (found := _UNPACKED.search(text)):
             yield from _with_count(state, path, old, int(found[1]), batch)
+        if isinstance(old, Drawn):
+            yield from _told(state, path, old, text)
         if isinstance(error, AssertionError):
             yield from _other_ranks(state, path, old, batch)
         if isinstance(old, Drawn):
@@ -238,6 +240,17 @@ def _misused(
                 yield put(state, path, Several("list", (old, old)))
         elif isinstance(old, Fixed):
             yield put(state, path, Drawn((batch, FEATURES)))
+
+
+def _told(state: State, path: Path, old: Drawn, text: str) -> Iterator[dict[str, Value]]:
+    """A message of the user's code that names a size of the input names the wanted one as well."""
+    numbers = list(dict.fromkeys(int(n) for n in re.findall(r"(?<![\w.])\d{1,5}(?![\w.])", text)))
+    for got in numbers:
+        places = [i for i, size in enumerate(old.shape) if size == got and i not in old.batch]
+        for wanted in numbers if places else ():
+            if wanted not in (got, 0):
+                sizes = tuple(wanted if i in places else s for i, s in enumerate(old.shape))
+                yield put(state, path, replace(old, shape=sizes, guessed=False))
 
 
 def _other_ranks(state: State, path: Path, old: Value, batch: int) -> Iterator[dict[str, Value]]:

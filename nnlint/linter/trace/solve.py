@@ -43,7 +43,7 @@ from nnlint.linter.trace.wishes import needed
 # Not 2 or 3, which is what a tuple of inputs is unpacked into.
 BATCH = 4
 MAX_RUNS = 120
-# Seconds for one batch's search, and for one run.
+# Seconds of processor time for the search, and for one run.
 SEARCH_SECONDS = 4.0
 RUN_SECONDS = 2.0
 # The largest size of an image or sequence that is looked for.
@@ -111,6 +111,7 @@ class Solver:
         self._until = 0.0
         self._runs: dict[str, Run] = {}
         self._parameters = tuple(_needed(model, passed))
+        self._optional = tuple(_optional(model, passed))
 
     @property
     def runs(self) -> int:
@@ -119,7 +120,7 @@ class Solver:
 
     def solve(self) -> Solved | None:
         """Return the first arguments found."""
-        self._until = time.monotonic() + self._seconds
+        self._until = time.thread_time() + self._seconds
         for batch in self._batches():
             found = self._with_batch(batch)
             if found is not None:
@@ -144,7 +145,7 @@ class Solver:
         made = made if made is not None else make(state)
         args, kwargs = self._call(made)
         names = {id(t): ".".join(map(str, path)) for path, t in tensors(state, made)}
-        until = time.monotonic() + RUN_SECONDS
+        until = time.thread_time() + RUN_SECONDS
         found = self._runs[key] = run(
             self._ghost, self._code, self._built_at, args, kwargs, names=names, until=until
         )
@@ -173,6 +174,7 @@ class Solver:
     def _with_batch(self, batch: int) -> Solved | None:
         facts = Facts.of(self._model, batch)
         options = {p.name: alternatives(p, facts) for p in self._parameters}
+        further = {p.name: alternatives(p, facts)[:2] for p in self._optional}
         queue: list[tuple[int, int, int, State | _Sized]] = []
         order = itertools.count()
         seen: set[str] = set()
@@ -190,7 +192,7 @@ class Solver:
                 heapq.heappush(queue, (-progress, certainty, next(order), candidate))
 
         push(0, SURE, {name: values[0] for name, values in options.items()})
-        while queue and next(count) < MAX_RUNS and time.monotonic() < until:
+        while queue and next(count) < MAX_RUNS and time.thread_time() < until:
             progress, _, _, candidate = heapq.heappop(queue)
             if isinstance(candidate, _Sized):
                 found = self._size(candidate, until)
@@ -208,17 +210,17 @@ class Solver:
                     return Solved(candidate, tried, batch)
                 fallback = Solved(candidate, tried, batch)
                 for sized in _sizes_for(wrong, candidate, paths):
-                    push(len(tried.nodes), SIZED, sized)
+                    push(tried.progress, SIZED, sized)
                 continue
-            if self.last is None or len(tried.nodes) >= len(self.last.nodes):
+            if self.last is None or tried.progress >= self.last.progress:
                 self.last = tried
-            reached = len(tried.nodes)
+            reached = tried.progress
             for certainty, better in repairs(tried, candidate, paths, made, batch):
                 push(reached, certainty, better)
             if (wrong := _number(tried)) is not None:
                 for sized in _sizes_for(wrong, candidate, paths):
                     push(reached, SIZED, sized)
-            for name, values in options.items():
+            for name, values in (*options.items(), *further.items()):
                 for value in values:
                     push(min(reached, -progress), UNSURE, {**candidate, name: value})
         return fallback
@@ -231,7 +233,7 @@ class Solver:
         low, high = 0, 0
         size = start
         for _ in range(24):
-            if time.monotonic() > until or not 0 < size <= MAX_SIZE:
+            if time.thread_time() > until or not 0 < size <= MAX_SIZE:
                 return None
             shape = tuple(size if i in sized.dims else s for i, s in enumerate(value.shape))
             state = put(sized.state, sized.path, replace(value, shape=shape, guessed=False))
@@ -265,6 +267,13 @@ def _needed(model: torch.nn.Module, passed: frozenset[str]) -> Iterator[inspect.
             ):
                 yield parameter
         elif parameter.default is parameter.empty or parameter.name in passed:
+            yield parameter
+
+
+def _optional(model: torch.nn.Module, passed: frozenset[str]) -> Iterator[inspect.Parameter]:
+    """Yield the parameters that stand for nothing as long as nobody passes them."""
+    for parameter in inspect.signature(model.forward).parameters.values():
+        if parameter.default is None and parameter.name not in passed:
             yield parameter
 
 

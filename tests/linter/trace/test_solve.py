@@ -201,3 +201,30 @@ def test_a_forward_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -
     assert solver.solve() is None
     assert solver.last is not None
     assert isinstance(solver.last.error, TimeoutError)
+
+
+def test_an_input_that_may_be_left_out_is_passed_where_nothing_goes_without() -> None:
+    found = solved(
+        "self.fc = nn.Linear(9, 4)",
+        """
+def forward(self, ids=None, vectors=None):
+    if ids is None and vectors is None:
+        raise ValueError("give ids or vectors")
+    return self.fc(vectors) if ids is None else self.nothing(ids)
+""",
+    )
+    assert shapes(found.state) == {"vectors": (4, 9)}
+
+
+def test_sizes_that_the_code_itself_asks_for_are_read_from_its_message() -> None:
+    found = solved(
+        "self.conv = nn.Conv2d(3, 4, 3)",
+        """
+def forward(self, x):
+    batch, channels, height, width = x.shape
+    if (height, width) != (48, 48):
+        raise ValueError(f"got an image of {height}*{width}, not of 48*48")
+    return self.conv(x)
+""",
+    )
+    assert shapes(found.state) == {"x": (4, 3, 48, 48)}
