@@ -8,7 +8,7 @@ import re
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.binding import complete, customised, defaults, match, prepend
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
-from nnlint.linter.discover.constructing import construction
+from nnlint.linter.discover.constructing import construction_of
 from nnlint.linter.discover.joining import join, join_all
 from nnlint.linter.discover.machine import MAX_CALLS, MAX_DEPTH, Frame
 from nnlint.linter.discover.names import chain
@@ -156,10 +156,7 @@ class Calls(Objects):
         known = self.constructions.setdefault(info, [])
         if len(known) >= _MAX_CONSTRUCTIONS or made.site is None:
             return
-        found = info.method("__init__")
-        source, node = made.site
-        init = found[1] if found is not None else None
-        known.append(construction(init, made.arguments, source.location(node)))
+        known.append(construction_of(made, info))
         self.builders.append(made)
 
     def invoke(self, made: Made, arguments: Arguments, node: ast.expr) -> Value:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nnlint.linter.discover.classes import FunctionDef
+from nnlint.linter.discover.classes import ClassInfo, FunctionDef
 from nnlint.linter.discover.recipes import Assumed, Construction, Recipe
-from nnlint.linter.discover.values import Arguments
+from nnlint.linter.discover.values import Arguments, Made
 from nnlint.linter.discover.writing import recipe_of
 from nnlint.linter.findings import Location
 
 _MAX_CONSTRUCTIONS = 6
+
+
+def construction_of(made: Made, info: ClassInfo) -> Construction:
+    """Write down the call that made an object."""
+    found = info.method("__init__")
+    source, node = made.site or (None, None)
+    place = source.location(node) if source is not None and node is not None else None
+    return construction(found[1] if found is not None else None, made.arguments, place)
 
 
 def construction(
@@ -45,6 +53,12 @@ def construction(
     given = {*names[: len(arguments.positional)], *kwargs}
     kwargs.update((name, Assumed(name)) for name in required if name not in given)
     return Construction(tuple(args), kwargs, location)
+
+
+def by_name(init: FunctionDef, construction: Construction) -> dict[str, Recipe]:
+    """Return the arguments of a call by the parameters that they are for."""
+    names, _, _ = _parameters(init)
+    return {**dict(zip(names, construction.args, strict=False)), **construction.kwargs}
 
 
 def best(constructions: Iterable[Construction]) -> tuple[Construction, ...]:

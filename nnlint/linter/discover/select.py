@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Iterable
 
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.blocks import users, uses_of
 from nnlint.linter.discover.classes import ClassInfo, name_location, registries
-from nnlint.linter.discover.constructing import best
+from nnlint.linter.discover.constructing import best, construction_of
 from nnlint.linter.discover.flow import Interpreter
+from nnlint.linter.discover.machine import Record
+from nnlint.linter.discover.recipes import Construction
 from nnlint.linter.discover.recording import merge
+from nnlint.linter.discover.switches import Switch, agree, switches
 from nnlint.linter.discover.targets import OutputUse, Target
 from nnlint.linter.discover.values import ClassRef, Made
 
@@ -48,6 +52,7 @@ class Selection:
         self.builders = {run.functions[name]: name for name in self.factories}
         self.instances = self._instances()
         self.classes = self._classes()
+        self.usual: dict[ClassInfo, dict[str, Switch]] = {}
 
     def targets(self) -> tuple[Target, ...]:
         """Return the targets in source order."""
@@ -56,7 +61,8 @@ class Selection:
         for run in self.runs:
             for record in run.records:
                 for name in self._attributed(record.made.root, run):
-                    uses.setdefault(name, []).append(record.use)
+                    use = self._judged(record, name)
+                    uses.setdefault(name, []).append(use)
             for made, names in run.passed:
                 for name in self._attributed(made.root, run):
                     passed.setdefault(name, set()).update(names)
@@ -79,6 +85,25 @@ class Selection:
             for target in found
         ]
         return tuple(sorted(complete, key=lambda target: (target.location, target.name)))
+
+    def _judged(self, record: Record, name: str) -> OutputUse:
+        """Return a use, uncertain where its model is built otherwise than the one to be linted."""
+        made = record.made.root
+        info = self.classes.get(name)
+        if info is None or made.info is not info or made.site is None:
+            return record.use
+        usual = self.usual.setdefault(info, self._usual(info))
+        if agree(usual, switches(info, construction_of(made, info))):
+            return record.use
+        return dataclasses.replace(record.use, certain=False)
+
+    def _usual(self, info: ClassInfo) -> dict[str, Switch]:
+        """Return the switches of the way in which a class is built first."""
+        first = self._constructions(info)[:1] if info.required else ()
+        return switches(info, first[0] if first else Construction())
+
+    def _constructions(self, info: ClassInfo) -> tuple[Construction, ...]:
+        return best(each for run in self.runs for each in run.constructions.get(info, ()))
 
     def _takes_blocks(self, receiver: Made, value: ClassRef | Made) -> bool:
         """Tell whether a value given to a constructor becomes a part of a model."""
@@ -242,9 +267,7 @@ class Selection:
             location=name_location(self.source, info.node),
             class_name=info.name,
             required=info.required,
-            constructions=best(
-                each for run in self.runs for each in run.constructions.get(info, ())
-            ),
+            constructions=self._constructions(info),
             lightning=info.lightning,
         )
 
