@@ -16,8 +16,10 @@ from nnlint.linter.discover.reading import Reading
 from nnlint.linter.discover.values import (
     NOTHING,
     Arguments,
+    Bound,
     ClassRef,
     Constant,
+    Function,
     Made,
     Parser,
     Sequence,
@@ -46,6 +48,7 @@ _TABLES = frozenset(
     ("attr.asdict", "attrs.asdict", "dataclasses.asdict", "omegaconf.OmegaConf.to_container")
 )
 _ENVIRONMENT = frozenset(("os.environ.get", "os.getenv"))
+_STARTS = frozenset(("Process", "Thread", "spawn"))
 _INSTANTIATES = frozenset(("hydra.utils.call", "hydra.utils.instantiate"))
 
 
@@ -87,7 +90,20 @@ class Configured(Reading):
             return arguments.get(1, "default") or Constant(None)
         if dotted in _INSTANTIATES:
             return self._instantiate(first, arguments, node)
+        if last in _STARTS:
+            return self._start_process(last, arguments, node)
         return self.load(dotted, arguments)
+
+    def _start_process(self, kind: str, arguments: Arguments, node: ast.expr) -> Value | None:
+        """Run what a new process or thread runs, with the arguments that it is given there."""
+        target = arguments.keywords.get("target") or arguments.get(0, "fn")
+        given = arguments.get(1, "args") if kind == "spawn" else arguments.keywords.get("args")
+        if not isinstance(target, Bound | Function) or not isinstance(given, Sequence):
+            return None
+        # spawn() puts the number of the process before the arguments.
+        first = (NOTHING,) if kind == "spawn" else ()
+        self.call(target, Arguments((*first, *given.items)), node)
+        return NOTHING
 
     def inspect(self, name: str, arguments: Arguments) -> Value:
         """Call a builtin that looks into names, objects or files."""

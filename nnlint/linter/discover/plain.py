@@ -11,7 +11,6 @@ from nnlint.linter.discover import sinks
 from nnlint.linter.discover.joining import join, join_all
 from nnlint.linter.discover.targets import UNKNOWN
 from nnlint.linter.discover.values import (
-    MAX_DEPTH,
     NOTHING,
     Bound,
     ClassRef,
@@ -31,29 +30,42 @@ from nnlint.linter.discover.values import (
 )
 
 _MAX_COMBINATIONS = 16
+_MAX_VALUES = 1_000
 _PLAIN = (Constant, Sequence, Table)
 _SCALARS = (type(None), type(...), bool, int, float, complex, str, bytes)
 _KINDS: dict[str, type] = {"list": list, "tuple": tuple, "set": set}
 
 
-def plain(value: Value, depth: int = 0) -> Any:
+def plain(value: Value) -> Any:
     """Return the Python value that a value certainly is, or UNKNOWN."""
+    return value.value if isinstance(value, Constant) else _plain(value, [_MAX_VALUES])
+
+
+def _plain(value: Value, left: list[int]) -> Any:
+    """Return a Python value of no more than so many parts; a list may hold another many times."""
+    left[0] -= 1
+    if left[0] < 0:
+        return UNKNOWN
     if isinstance(value, Constant):
         return value.value
-    if depth > MAX_DEPTH:
-        return UNKNOWN
     if isinstance(value, Sequence):
         kind = _KINDS.get(value.kind)
-        items = [plain(item, depth + 1) for item in value.items]
-        if kind is None or value.open or any(item is UNKNOWN for item in items):
-            return UNKNOWN
+        items: list[Any] = []
+        for item in value.items if kind is not None and not value.open else ():
+            items.append(_plain(item, left))
+            if items[-1] is UNKNOWN:
+                return UNKNOWN
         try:
-            return kind(items)
+            return UNKNOWN if kind is None or value.open else kind(items)
         except TypeError:  # A set of what has no hash.
             return UNKNOWN
     if isinstance(value, Table) and value.kind == "dict" and not value.open:
-        table = {key: plain(item, depth + 1) for key, item in value.items.items()}
-        return UNKNOWN if any(item is UNKNOWN for item in table.values()) else table
+        table: dict[Any, Any] = {}
+        for key, item in value.items.items():
+            table[key] = _plain(item, left)
+            if table[key] is UNKNOWN:
+                return UNKNOWN
+        return table
     return UNKNOWN
 
 
@@ -178,8 +190,15 @@ def holds_layers(value: Value) -> bool:
 
 def numeric(value: Value) -> bool:
     """Tell whether a value is made of numbers alone."""
-    if isinstance(value, Constant):
-        return isinstance(value.value, bool | int | float)
-    if isinstance(value, Either):
-        return all(map(numeric, value.options))
-    return isinstance(value, Sequence) and all(map(numeric, value.items))
+    stack = [value]
+    for _ in range(_MAX_VALUES):
+        if not stack:
+            return True
+        one = stack.pop()
+        if isinstance(one, Either):
+            stack.extend(one.options)
+        elif isinstance(one, Sequence):
+            stack.extend(one.items)
+        elif not isinstance(one, Constant) or not isinstance(one.value, bool | int | float):
+            return False
+    return False

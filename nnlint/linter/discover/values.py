@@ -17,6 +17,7 @@ FunctionNode = FunctionDef | ast.Lambda
 
 MAX_ITEMS = 256
 _MAX_PARTS = 64
+_MAX_LITERALS = 1_000
 MAX_OPTIONS = 64
 _MAX_OPS = 12
 _MAX_STEPS = 24
@@ -344,12 +345,19 @@ class Either(Value):
     guards: tuple[tuple[Guard, ...], ...] = ()
 
 
-def literal(value: Value | None, depth: int = 0) -> Any:
-    """Return a value as a Python literal, or UNKNOWN."""
+def literal(value: Value | None) -> Any:
+    """Return a value as a Python literal, lists as tuples, or UNKNOWN."""
+    return _literal(value, [_MAX_LITERALS])
+
+
+def _literal(value: Value | None, left: list[int], depth: int = 0) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        return UNKNOWN
     if isinstance(value, Constant):
         return value.value if isinstance(value.value, _LITERALS) else UNKNOWN
     if isinstance(value, Sequence) and not value.open and depth < MAX_DEPTH:
-        items = tuple(literal(item, depth + 1) for item in value.items)
+        items = tuple(_literal(item, left, depth + 1) for item in value.items)
         return UNKNOWN if UNKNOWN in items else items
     return UNKNOWN
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nnlint.linter.discover import Project, Source, Target, discover
+from nnlint.linter.discover.recipes import Construction
 
 PRELUDE = """\
 import copy
@@ -60,3 +61,40 @@ def across(tmp_path: Path) -> Callable[..., dict[str, Target]]:
         return {target.name: target for target in discover(source, project)}
 
     return find
+
+
+BUILDING = """\
+import torch
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, *args, **kwargs):
+        super().__init__()
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+class Block(nn.Module):
+    def __init__(self, width, depth=1):
+        super().__init__()
+        self.fc = nn.Linear(width, width)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+"""
+
+
+def _built(text: str) -> Construction:
+    targets = _found(BUILDING + textwrap.dedent(text))
+    return targets["Net"].constructions[0]
+
+
+@pytest.fixture
+def built() -> Callable[[str], Construction]:
+    """Return how `Net`, which takes anything, is built by a source text."""
+    return _built
