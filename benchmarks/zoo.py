@@ -114,6 +114,9 @@ def run(names: Iterable[str]) -> Iterator[Row]:
 
     torch.set_num_threads(1)
     table()
+    names = list(names)
+    for kind in dict.fromkeys(name.partition(":")[0] for name in names):
+        healthy.warm(kind)
     for name in names:
         yield in_child(name)
 

@@ -118,6 +118,16 @@ def make(name: str) -> nn.Module:
         return makers[kind](rest).train()
 
 
+def warm(kind: str) -> None:
+    """Import what all models of a kind need, by building one of them."""
+    first = {
+        "torchvision": "torchvision:resnet18",
+        "timm": "timm:resnet18",
+        "transformers": "transformers:AutoModelForCausalLM/gpt2",
+    }
+    make(first[kind])
+
+
 def _vision(name: str) -> nn.Module:
     options: dict[str, Any] = {"weights": None}
     if name in {"inception_v3", "googlenet", "quantized_inception_v3", "quantized_googlenet"}:

@@ -125,7 +125,9 @@ def capture(subject: Subject) -> Captured:
 
 def _capture(subject: Subject) -> Captured:
     try:
-        trace = symbolic_trace(subject.model, subject.code, passed=subject.passed)
+        # Traced values that forward keeps in attributes must not be met by a run.
+        with preserved(subject.model):
+            trace = symbolic_trace(subject.model, subject.code, passed=subject.passed)
     except Exception as error:  # noqa: BLE001 - the user's forward and fx may raise anything
         return _by_running(subject, error)
     nodes = convert(trace, subject.model, subject.built_at)

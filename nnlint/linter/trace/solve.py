@@ -38,7 +38,7 @@ from nnlint.linter.trace.hints import Facts, alternatives
 from nnlint.linter.trace.positions import UserCode
 from nnlint.linter.trace.recorded import Run, run
 from nnlint.linter.trace.repair import SIZED, SURE, UNSURE, repairs, sources
-from nnlint.linter.trace.wishes import needed
+from nnlint.linter.trace.wishes import is_fixed, needed
 
 # Not 2 or 3, which is what a tuple of inputs is unpacked into.
 BATCH = 4
@@ -332,7 +332,7 @@ def _amount(node: Node) -> int | None:
     if not shape:
         return None
     if node.op is moving.VIEW:
-        return math.prod(shape[1:])
+        return math.prod(shape if is_fixed(node) else shape[1:])
     return shape[-1]
 
 

@@ -66,9 +66,16 @@ def needed(node: Node) -> int | None:
         other = node.args.get("other")
         shape = other.info.shape if isinstance(other, Node) else None
         return None if not shape else shape[-2] if len(shape) > 1 else shape[0]
-    if node.op is moving.VIEW and len(sizes := _flat(node.args.get("shape"))) > 1:
-        return math.prod(size for size in sizes[1:] if size > 0)
+    if node.op is moving.VIEW and (sizes := _flat(node.args.get("shape"))):
+        fixed = is_fixed(node)
+        return math.prod(size for size in sizes[0 if fixed else 1 :] if size > 0)
     return None
+
+
+def is_fixed(node: Node) -> bool:
+    """Tell whether a view leaves no size open."""
+    sizes = _flat(node.args.get("shape"))
+    return bool(sizes) and all(size > 0 for size in sizes)
 
 
 def _by_call(node: Node, text: str, batch: int) -> Iterator[Wish]:

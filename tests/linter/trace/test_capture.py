@@ -402,3 +402,21 @@ def test_a_run_takes_over_where_fx_cannot() -> None:
     assert layer.parameter("weight") is not None
     assert layer.location is not None
     assert layer.location.line == 14
+
+
+def test_a_run_meets_nothing_that_a_trace_left_in_the_model() -> None:
+    body = """    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.norm = nn.Linear(4, 4)
+        self.norm.scale = None
+
+    def forward(self, x):
+        if self.norm.scale is not None and self.norm.scale > 0:
+            return x
+        self.norm.scale = self.fc(x).mean()
+        return self.norm(x) if self.norm.scale > 9 else self.fc(x)
+"""
+    graph = graph_of(body)
+    assert graph.capture == "run"
+    assert [n.path for n in graph.ops(linear.LINEAR)] == ["fc", "fc"]

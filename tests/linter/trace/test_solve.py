@@ -228,3 +228,13 @@ def forward(self, x):
 """,
     )
     assert shapes(found.state) == {"x": (4, 3, 48, 48)}
+
+
+def test_a_view_that_leaves_no_size_open_tells_how_many_values_there_are() -> None:
+    found = solver_of(
+        "self.fc = nn.Linear(64, 4)",
+        "def forward(self, x):\n    return self.fc((x * 2).view(64))",
+    ).solve()
+    assert found is not None
+    (shape,) = shapes(found.state).values()
+    assert torch.Size(shape).numel() == 64
