@@ -93,7 +93,6 @@ class Subject:
 
 def attempt(subject: Subject) -> Outcome:
     """Return the best outcome; of those that fail alike, the one that assumes least."""
-    subject.globals.undo()
     run = _Run(subject)
     best: Outcome | None = None
     for outcome in run.outcomes():
@@ -182,6 +181,7 @@ class _Run:
             kitchen = Kitchen(subject.module_of, search)
             try:
                 args, kwargs = kitchen.call(subject.value, construction.args, construction.kwargs)
+                search.complete(dict(enumerate(args)) | kwargs)
             except TypeError as error:
                 raise build.NotBuildableError(f"the given arguments do not fit: {error}") from error
             reached = 1

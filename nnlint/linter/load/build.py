@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import random
 import types
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from nnlint.linter.discover.targets import Target
-from nnlint.linter.load import importing
+from nnlint.linter.load import importing, lazy, standin
 from nnlint.linter.settings import ModelSettings
 
 
@@ -69,12 +70,37 @@ def required(function: Callable[..., Any]) -> tuple[str, ...]:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return ()  # a callable that tells nothing about itself: calling it will show
-    return tuple(
-        parameter.name
-        for parameter in parameters
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    )
+    return tuple(parameter.name for parameter in parameters if is_required(parameter))
+
+
+def is_required(parameter: inspect.Parameter) -> bool:
+    """Tell whether a parameter needs a value: its default may be of what is not installed."""
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return False
+    default = parameter.default
+    return default is parameter.empty or standin.origin_of(default) is not None
+
+
+def remaking(module: types.ModuleType, target: Target) -> Callable[[], Any] | None:
+    """Return what evaluates again the right side of the assignment that makes an instance.
+
+    For one that could not be made since its arguments are not there; they may be assumed.
+    """
+    if target.kind != "instance" or not isinstance(module, lazy.LazyModule):
+        return None
+    body = module.nnlint_body
+    made = [each for each in body.index.effects.get(target.name, ()) if target.name in each.binds]
+    match [each.node for each in made]:
+        case [ast.Assign(targets=[ast.Name()], value=ast.Call() as value)]:
+            code = compile(ast.Expression(value), body.path, "eval", dont_inherit=True)
+            names = body.names
+
+            def make() -> Any:
+                return eval(code, names)  # noqa: S307 - the user's own statement
+
+            make.__module__ = module.__name__
+            return make
+    return None
 
 
 def only_module(value: Any, target: Target) -> nn.Module:

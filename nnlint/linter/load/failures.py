@@ -60,6 +60,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (RuntimeError, OSError)) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
+def is_abstract(error: BaseException) -> bool:
+    """Tell whether an exception says that a class is only a base for others."""
+    return isinstance(error, TypeError) and "instantiate abstract class" in str(error)
+
+
+def is_elsewhere(error: BaseException) -> bool:
+    """Tell whether an exception says that a file or a server is not there, which may be elsewhere.
+
+    A model that reads its weights or its vocabulary when it is built is no wrong model.
+    """
+    return isinstance(error, OSError) and not is_out_of_memory(error)
+
+
 def raised(
     error: BaseException,
     code: UserCode,
@@ -244,6 +257,8 @@ def obstacle_of(error: BaseException, stage: Stage) -> Obstacle:
         return "missing-package"
     if isinstance(error, SyntaxError):
         return "syntax"
+    if is_abstract(error):
+        return "no-module"
     by_stage: Mapping[Stage, Obstacle] = {"import": "import", "build": "build"}
     return by_stage.get(stage, "forward")
 

@@ -6,6 +6,7 @@ Only ever used in a process of its own, which ends with it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import faulthandler
 import functools
 import importlib
@@ -218,13 +219,20 @@ class _Work:
         self, index: int, target: Target, module: ModuleType
     ) -> tuple[ModelResult, torch.nn.Module | None]:
         self.send({"event": "stage", "stage": "import", "target": index})
+        self.filling.undo()
         try:
             value = build.lookup(module, target)
         except build.NotBuildableError as error:
             finding = failures.not_analysed(target, str(error))
             return self._failed(target, finding, "no-module"), None
         except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
-            return self._stopped(error, "import", target), None
+            value = build.remaking(module, target)
+            if value is None or standin.cause(error) is None:
+                return self._stopped(error, "import", target), None
+            target = dataclasses.replace(target, kind="factory")
+        if (wanted := standin.origin_of(value)) is not None:
+            finding = failures.not_analysed(target, f"it {wanted}")
+            return self._failed(target, finding, "missing-package"), None
         base = standin.base_origin(value) if isinstance(value, type) else None
         if base is not None:
             reason = f"it derives from {base.name}, and {base.package} is not installed"
@@ -290,7 +298,10 @@ class _Work:
         """Return the result of a model that an exception of the user's code stopped."""
         wanted = standin.cause(error)
         if wanted is None:
-            finding = self._raised(error, stage, target)
+            if failures.is_abstract(error) or failures.is_elsewhere(error):
+                finding = failures.not_analysed(target, failures.describe(error))
+            else:
+                finding = self._raised(error, stage, target)
             return self._failed(target, finding, failures.obstacle_of(error, stage))
         _lift_memory_limit()
         finding = failures.not_analysed(target, f"it {wanted}")

@@ -55,6 +55,8 @@ class Blame:
         got: The form of the value at fault, where it is told.
         callee: Whose call lacks arguments, "" where that is not what is wrong.
         missing: The arguments that it lacks.
+        owner: The object of the user's that lacks an attribute.
+        attribute: The attribute.
     """
 
     names: tuple[tuple[str, ...], ...] = ()
@@ -62,6 +64,8 @@ class Blame:
     got: Form | None = None
     callee: str = ""
     missing: tuple[str, ...] = ()
+    owner: object = None
+    attribute: str = ""
 
 
 def blame(error: BaseException, is_users: Callable[[str], bool]) -> Blame:
@@ -71,6 +75,8 @@ def blame(error: BaseException, is_users: Callable[[str], bool]) -> Blame:
     wanted, got = _said(text)
     if isinstance(error, TypeError) and (lack := _LACKS.match(text)):
         return Blame(names, wanted, got, lack[1], tuple(re.findall(r"'(\w+)'", lack[2])))
+    if isinstance(error, AttributeError) and error.name and not isinstance(error.obj, nn.Module):
+        return Blame(names, wanted, got, owner=error.obj, attribute=error.name)
     return Blame(names, wanted, got)
 
 

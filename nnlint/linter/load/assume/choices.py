@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from nnlint.linter.load.assume.forms import NUMBERS, Form, annotated, forms_by_use
 from nnlint.linter.load.assume.kinds import Kind, core, is_count, is_weak, kinds_of
+from nnlint.linter.load.assume.namespace import Namespace
 from nnlint.linter.load.assume.uses import Uses
 
 WIDTH = 64
@@ -76,12 +77,15 @@ _NATURAL: Mapping[Kind, tuple[Form, ...]] = {
     Kind.BLOCK: (Form.CLASS, Form.FUNCTION, Form.INT),
     Kind.MODULE: (Form.MODULE, Form.INT, Form.CLASS, Form.NONE),
     Kind.OPTIONS: (Form.OBJECT, Form.MAPPING, Form.SEQUENCE),
+    Kind.DEVICE: (Form.OBJECT, Form.TEXT, Form.INT),
+    Kind.DTYPE: (Form.OBJECT,),
     Kind.TENSOR: (Form.TENSOR, Form.FLOAT, Form.NONE),
     Kind.TABLE: (Form.MAPPING, Form.OBJECT),
     Kind.TEXT: (Form.TEXT, Form.INT, Form.BOOL),
     Kind.PATH: (Form.NONE, Form.TEXT),
 }
 _NUMERIC = (Form.INT, Form.SEQUENCE)
+_LIKE_TENSORS = frozenset({Form.INT, Form.SEQUENCE, Form.TENSOR})
 # In which order forms are tried of which nothing is known.
 _ANY = (Form.INT, Form.OBJECT, Form.SEQUENCE, Form.NONE, Form.BOOL, Form.TEXT)
 
@@ -110,7 +114,7 @@ class Question:
         names: What it is called, the best name first.
         uses: What is done with it.
         annotation: Of the parameter.
-        namespace: The names of the module in which it is asked for.
+        namespace: The names of the module that asks for it.
         siblings: The names of the other parameters.
         depth: How many sequences it stands in.
     """
@@ -119,7 +123,7 @@ class Question:
     names: tuple[str, ...]
     uses: Uses = field(default_factory=Uses)
     annotation: Any = inspect.Parameter.empty
-    namespace: Mapping[str, Any] = field(default_factory=dict)
+    namespace: Namespace = field(default_factory=Namespace)
     siblings: frozenset[str] = frozenset()
     depth: int = 0
 
@@ -191,6 +195,11 @@ class _Asked:
         both = [form for form in natural if form in by_use]
         if Form.INT in by_use and Form.FLOAT in natural[:1]:
             both.insert(0, Form.FLOAT)
+        unpacked = self.uses.parts or (self.uses.item is not None and self.uses.item.parts)
+        if natural[0] is Form.TENSOR and set(by_use) <= _LIKE_TENSORS and not unpacked:
+            both.insert(0, Form.TENSOR)  # it has a length, items, and is computed with
+        if natural[0] is Form.MAPPING and by_use == (Form.SEQUENCE,):
+            both.insert(0, Form.MAPPING)  # it has a length, and words are looked for in it
         return tuple(dict.fromkeys((*both, *by_use)))
 
     def of_form(self, form: Form) -> Iterator[Choice]:
@@ -225,12 +234,17 @@ class _Asked:
         by_use = [
             kind for each in self.uses.handed for kind in _handed(each.callee, each.parameter)
         ]
-        further = [kind for name in (*others, *self.uses.names) for kind in kinds_of(name)]
+        further = [
+            kind
+            for name in (*others, *self.uses.names)
+            if len(core(name)) > 1  # a loop's `s` or `p` says nothing
+            for kind in kinds_of(name)
+        ]
+        found = (*by_name, *by_use, *further)
         if is_weak(first):
-            specific = [kind for kind in (*by_use, *further) if kind is not Kind.SIZE]
-            found = (*specific, *by_name, *by_use, *further)
-        else:
-            found = (*by_name, *by_use, *further)
+            # What a library takes it for says most, then what else it is called.
+            specific = [kind for kind in by_use or further if kind is not Kind.SIZE]
+            found = (*specific, *(by_use if len(core(first)) < 2 else ()), *found)
         return tuple(dict.fromkeys(found)) or (Kind.SIZE,)
 
     def _natural(self) -> tuple[Form, ...]:
@@ -245,7 +259,7 @@ class _Asked:
     def _numbers(self, form: Form) -> Iterator[Choice]:
         kind = next((kind for kind in self.kinds if kind in _NUMBERS), Kind.SIZE)
         values = list(_NUMBERS[kind])
-        if kind is Kind.INPUTS and self._has_output():
+        if kind is Kind.INPUTS and (self._has_output() or self.question.depth):
             values = [WIDTH, 3, 1]
         if self.uses.counted and kind in (Kind.SIZE, Kind.VOCABULARY, Kind.IMAGE):
             values = [2, 4, *values]  # as many layers would take long
@@ -333,14 +347,11 @@ class _Asked:
 
     def _own_classes(self) -> Iterator[type]:
         """Yield the layers of the module, first those whose name resembles the question's."""
-        found = [
-            value
-            for value in dict(self.question.namespace).values()
-            if isinstance(value, type) and issubclass(value, nn.Module)
-        ]
-        own = [value for value in found if not value.__module__.startswith("torch.")]
         words = [core(name).replace("_", "") for name in self.question.names]
-        yield from sorted(own, key=lambda cls: not any(_alike(cls.__name__, w) for w in words))
+        yield from sorted(
+            self.question.namespace.layers(),
+            key=lambda cls: not any(_alike(cls.__name__, word) for word in words),
+        )
 
     def _functions(self) -> Iterator[Choice]:
         if Kind.ACTIVATION in self.kinds or self.kinds[0] in (Kind.FLAG, Kind.TEXT):
@@ -363,6 +374,9 @@ class _Asked:
             yield Choice(Form.OBJECT, _constructing(self.makers, cls), f"{cls.__name__}(...)")
         if self.kinds[0] is Kind.DEVICE:
             yield Choice(Form.OBJECT, lambda: torch.device("cpu"), "cpu")
+            return
+        if self.kinds[0] is Kind.DTYPE:
+            yield Choice(Form.OBJECT, lambda: torch.float32, "torch.float32")
             return
         yield Choice(Form.OBJECT, lambda: self.makers.options(self.question), "")
 

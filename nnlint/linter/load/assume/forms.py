@@ -8,6 +8,7 @@ import enum
 import inspect
 import types
 import typing
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,8 +117,8 @@ def _form_of(kind: type) -> Form:
 def _evaluated(text: str, namespace: Mapping[str, Any]) -> Any:
     try:
         tree = ast.parse(text.strip(), mode="eval")
-        known = {**vars(typing), **namespace}
-        return eval(compile(tree, "<annotation>", "eval"), dict(known))  # noqa: S307 - the user's own code, which is run anyway
+        known = ChainMap[str, Any]({}, dict(vars(typing)), namespace)  # type: ignore[arg-type] # read alone
+        return eval(compile(tree, "<annotation>", "eval"), {}, known)  # noqa: S307 - the user's own code, which is run anyway
     except Exception:  # noqa: BLE001 - an annotation may say anything
         return None
 

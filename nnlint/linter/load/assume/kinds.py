@@ -120,7 +120,7 @@ class Kind(enum.Enum):
         weight weights matrix mat adj adjacency anchor anchors prior priors edge_index edges graph
         laplacian pos_weight class_weight class_weights mean vectors embeddings_matrix
         embedding_matrix *_matrix *_weights *_vectors *_embeddings *_adj *_mat *_anchors centers
-        centroids prototypes supports support a pretrained_*"""
+        centroids prototypes supports support pretrained_*"""
     MODULE = """
         backbone encoder decoder model net network base generator discriminator submodule sub_module
         module attn attention self_attn src_attn feed_forward ff ffn classifier trunk stem extractor

@@ -26,6 +26,13 @@ class Options(dict[str, Any]):
         object.__setattr__(self, "__dict__", self)
         _ASK[id(self)] = (self, ask)
 
+    def take(self, *others: Any, **values: Any) -> None:
+        """Take over options, as methods of configurations such as `merge_from_dict` do."""
+        for other in others:
+            if isinstance(other, Mapping):
+                self.update(other)
+        self.update(values)
+
     def __missing__(self, key: str) -> Any:
         if not isinstance(key, str):
             raise KeyError(key)

@@ -177,7 +177,8 @@ class _Reading:
                 uses.literals += [key.value for key in keys if isinstance(key, ast.Constant)]
             case ast.Call(func=function) if function is node:
                 names = frozenset(k.arg for k in parent.keywords if k.arg)
-                uses.calls.append(Call(len(parent.args), names, self.scope.later))
+                ignored = isinstance(self.parents[parent], ast.Expr)
+                uses.calls.append(Call(len(parent.args), names, self.scope.later, ignored))
             case ast.Call():
                 self._argument(parent, node, uses)
             case ast.keyword(arg=None):

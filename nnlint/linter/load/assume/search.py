@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +12,11 @@ from nnlint.linter.load.assume.blame import Blame
 from nnlint.linter.load.assume.choices import WIDTH, Choice, Makers, Question, choices
 from nnlint.linter.load.assume.forms import NUMBERS, Form
 from nnlint.linter.load.assume.kinds import Kind, kinds_of
+from nnlint.linter.load.assume.namespace import Namespace
 from nnlint.linter.load.assume.options import Options
 from nnlint.linter.load.assume.reading import Reader
 from nnlint.linter.load.assume.uses import Uses
+from nnlint.linter.load.build import is_required
 
 _DEEPEST = 5
 
@@ -61,6 +63,8 @@ class Search:
         self._opened: set[str] = set()
         self._optional: set[str] = set()
         self._extra: dict[str, str] = {}  # arguments that **kwargs hands on, and to whom
+        self._arguments: Mapping[int | str, Any] = {}
+        self._lacking: dict[tuple[int | str, str], str] = {}
         self._depth = 0
         self._even = False
 
@@ -91,13 +95,16 @@ class Search:
 
         def ask(name: str) -> Any:
             uses = question.uses.attributes.get(name) or question.uses.keys.get(name)
+            if uses is not None and uses.calls and all(call.ignored for call in uses.calls):
+                return made.take  # a method that changes the options
             names = (name,)
             child = Question(f"{question.names[0]}.{name}", names, namespace=question.namespace)
             if uses is not None:
                 child = Question(child.key, names, uses, namespace=question.namespace)
             return self.ask(child)
 
-        return Options(values or {}, ask)
+        made = Options(values or {}, ask)
+        return made
 
     def construct(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a class or function, with assumed values for the required arguments not given."""
@@ -128,7 +135,7 @@ class Search:
                 continue
             if parameter.default is None and self._depth == 0:
                 self._optional.add(name)
-            if parameter.default is parameter.empty or (self._depth == 0 and name in self._opened):
+            if is_required(parameter) or (self._depth == 0 and name in self._opened):
                 found[name] = self.ask(self.question(function, name, signature))
         if self._depth == 0 and any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
             for name, callee in self._extra.items():
@@ -136,13 +143,29 @@ class Search:
                     found[name] = self.ask(self._handed_on(function, name, callee))
         return found
 
+    def complete(self, arguments: Mapping[int | str, Any]) -> None:
+        """Give arguments the attributes that earlier attempts have missed: options set elsewhere."""
+        self._arguments = arguments
+        for (place, name), owner in self._lacking.items():
+            question = Question(f"{owner}.{name}", (name,))
+            with contextlib.suppress(AttributeError, TypeError):
+                setattr(arguments[place], name, self.ask(question))
+
+    def _note_lacking(self, blame: Blame) -> bool:
+        """Note the attribute that an argument lacks; tell whether it is a new one."""
+        for place, value in self._arguments.items():
+            key = (place, blame.attribute)
+            if value is blame.owner and blame.attribute and key not in self._lacking:
+                self._lacking[key] = type(value).__name__
+                return True
+        return False
+
     def uses_of_global(self, model: Callable[..., Any], name: str) -> Uses:
         """Return what the code of a class or function does with a global."""
         return self._reader.uses_of_global(model, name)
 
     def _handed_on(self, function: Callable[..., Any], name: str, callee: str) -> Question:
-        namespace = _namespace(function)
-        taker = namespace.get(callee.partition(".")[0])
+        taker = Namespace.of(function).get(callee.partition(".")[0])
         if callable(taker):
             try:
                 return self.question(taker, name, inspect.signature(taker))
@@ -159,7 +182,7 @@ class Search:
             (name, hint) if hint and hint != name else (name,),
             self._reader.uses_of(function, name),
             signature.parameters[name].annotation,
-            _namespace(function),
+            Namespace.of(function),
             frozenset(signature.parameters) - {name},
         )
 
@@ -167,6 +190,8 @@ class Search:
         """Take other values in view of a failure; False where nothing is left to change."""
         if new := set(blame.missing) - self._extra.keys():
             self._extra |= dict.fromkeys(sorted(new), blame.callee)
+            return True
+        if self._note_lacking(blame):
             return True
         used = [self._slots[key] for key in self._made if key in self._slots]
         for names in blame.names:
@@ -208,8 +233,3 @@ _OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def _is_called(slot: Slot, names: Sequence[str]) -> bool:
     return any(name in names for name in (*slot.question.names, *slot.question.uses.names))
-
-
-def _namespace(function: Callable[..., Any]) -> Mapping[str, Any]:
-    module = sys.modules.get(getattr(function, "__module__", "") or "")
-    return vars(module) if module is not None else getattr(function, "__globals__", {})

@@ -14,11 +14,13 @@ class Call:
         count: Number of positional arguments.
         keywords: Names of the keyword arguments.
         later: Whether a method other than the constructor makes it, as forward does.
+        ignored: Whether nothing is done with what it returns.
     """
 
     count: int
     keywords: frozenset[str] = frozenset()
     later: bool = False
+    ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
