@@ -9,7 +9,7 @@ from nnlint.linter.discover.project import Project
 from nnlint.linter.discover.unit import Unit
 
 _MAX_RUNS = 48
-_MAX_SPENT = 250_000
+_MAX_SPENT = 200_000
 
 
 def run_of(unit: Unit, project: Project) -> Interpreter:

@@ -14,7 +14,7 @@ from nnlint.linter.discover.flow import Interpreter
 from nnlint.linter.discover.machine import Record
 from nnlint.linter.discover.recipes import Construction
 from nnlint.linter.discover.recording import merge
-from nnlint.linter.discover.switches import Switch, agree, switches
+from nnlint.linter.discover.switches import Switch, agree, deciding_names, switches
 from nnlint.linter.discover.targets import OutputUse, Target
 from nnlint.linter.discover.values import ClassRef, Made
 
@@ -52,7 +52,8 @@ class Selection:
         self.builders = {run.functions[name]: name for name in self.factories}
         self.instances = self._instances()
         self.classes = self._classes()
-        self.usual: dict[ClassInfo, dict[str, Switch]] = {}
+        self.usual: dict[Made, bool] = {}
+        self.deciding: dict[ClassInfo, tuple[frozenset[str], dict[str, Switch]]] = {}
 
     def targets(self) -> tuple[Target, ...]:
         """Return the targets in source order."""
@@ -92,15 +93,19 @@ class Selection:
         info = self.classes.get(name)
         if info is None or made.info is not info or made.site is None:
             return record.use
-        usual = self.usual.setdefault(info, self._usual(info))
-        if agree(usual, switches(info, construction_of(made, info))):
-            return record.use
-        return dataclasses.replace(record.use, certain=False)
+        if made not in self.usual:
+            self.usual[made] = self._is_usual(made, info)
+        return record.use if self.usual[made] else dataclasses.replace(record.use, certain=False)
 
-    def _usual(self, info: ClassInfo) -> dict[str, Switch]:
-        """Return the switches of the way in which a class is built first."""
-        first = self._constructions(info)[:1] if info.required else ()
-        return switches(info, first[0] if first else Construction())
+    def _is_usual(self, made: Made, info: ClassInfo) -> bool:
+        """Tell whether an object has the switches of the way in which its class is built first."""
+        if info not in self.deciding:
+            first = self._constructions(info)[:1] if info.required else ()
+            names = deciding_names(info)
+            usual = switches(info, first[0] if first else Construction(), names)
+            self.deciding[info] = names, usual
+        names, usual = self.deciding[info]
+        return agree(usual, switches(info, construction_of(made, info), names))
 
     def _constructions(self, info: ClassInfo) -> tuple[Construction, ...]:
         return best(each for run in self.runs for each in run.constructions.get(info, ()))

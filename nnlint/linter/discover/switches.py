@@ -41,12 +41,19 @@ class Switch:
         return self.deciding or any(map(_ACTIVATION.search, texts))
 
 
-def switches(info: ClassInfo, construction: Construction) -> dict[str, Switch]:
-    """Return the arguments of a call of a class, defaults among them, that may be switches."""
+def switches(
+    info: ClassInfo, construction: Construction, deciding: frozenset[str]
+) -> dict[str, Switch]:
+    """Return the arguments of a call of a class, defaults among them, that may be switches.
+
+    Args:
+        info: The class.
+        construction: The call.
+        deciding: What the class decides by.
+    """
     found = info.method("__init__")
     if found is None:
         return {}
-    deciding = _deciding(info)
     values = {name: _default(node) for name, node in defaults(found[1]).items()}
     values.update((n, _value(recipe)) for n, recipe in by_name(found[1], construction).items())
     return {
@@ -76,7 +83,7 @@ def _value(recipe: Recipe) -> object:
     return UNKNOWN
 
 
-def _deciding(info: ClassInfo) -> set[str]:
+def deciding_names(info: ClassInfo) -> frozenset[str]:
     """Return the names that tests in a class ask for before they apply an activation."""
     found: set[str] = set()
     for each in info.mro:
@@ -89,7 +96,7 @@ def _deciding(info: ClassInfo) -> set[str]:
                 continue
             if any(map(_applies, governed)):
                 found |= _names(node.test)
-    return found
+    return frozenset(found)
 
 
 def _applies(root: ast.AST) -> bool:
