@@ -86,8 +86,9 @@ def label_tables(verdicts: Sequence[Verdict]) -> Iterator[str]:
     rows = []
     for kind in sorted({each.label.kind for each in clean}):
         members = [each for each in clean if each.label.kind == kind]
-        rows.append((kind, len(members), sum(bool(each.findings) for each in members)))
-    yield table(["clean kind", "labels", "with a report"], rows)
+        loud = [each for each in members if any(f["severity"] != "note" for f in each.findings)]
+        rows.append((kind, len(members), sum(bool(each.findings) for each in members), len(loud)))
+    yield table(["clean kind", "labels", "with a report", "at warning or above"], rows)
 
 
 def apart_table(verdicts: Sequence[Verdict]) -> Iterator[str]:
