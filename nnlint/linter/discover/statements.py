@@ -380,7 +380,9 @@ def _names(node: ast.expr) -> frozenset[str]:
 
 
 def _is_range(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
+    )
 
 
 def _sets_attribute(body: list[ast.stmt]) -> bool:
