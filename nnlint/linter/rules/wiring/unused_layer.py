@@ -85,8 +85,16 @@ class UnusedLayer(Rule):
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:
         """Report the outermost modules that the trace does not touch."""
         groups: dict[tuple[Location | None, Severity], list[Unused]] = {}
+        texts: dict[type, list[Attributes]] = {}
+        reached: dict[type, set[int]] = {}
         for unused in unused_modules(graph):
-            verdict = self._judge(graph, unused)
+            owner = type(unused.owner)
+            if owner not in texts:
+                texts[owner] = list(attributes_of(owner, graph.source))
+                reached[owner] = set().union(*(t.reached(graph.model) for t in texts[owner]))
+            if id(unused.module) in reached[owner]:
+                continue
+            verdict = self._judge(graph, unused, texts[owner])
             if isinstance(verdict, NotChecked):
                 yield verdict
             elif verdict is not None:
@@ -94,10 +102,11 @@ class UnusedLayer(Rule):
         for (place, severity), members in groups.items():
             yield self._report(graph, place, severity, members)
 
-    def _judge(self, graph: ModelGraph, unused: Unused) -> Severity | NotChecked | None:
+    def _judge(
+        self, graph: ModelGraph, unused: Unused, texts: list[Attributes]
+    ) -> Severity | NotChecked | None:
         """Return the severity for one module; None where its class's own text may use it."""
         owners = {cls.__name__ for cls in type(unused.owner).__mro__}
-        texts = list(attributes_of(type(unused.owner), graph.source))
         if unused.key:
             if not any(_skips(text, owners, unused) for text in texts):
                 return NotChecked(f"which elements of {unused.attribute!r} run may change")
