@@ -314,8 +314,10 @@ class _Finder(Loader):
         package = sys.modules.get(top)
         if package is None:
             sys.path.append(folder)
-        elif rest and hasattr(package, "__path__"):
-            package.__path__ = [*package.__path__, f"{folder}{os.sep}{top}"]
+        elif rest:
+            # Also `model.layers` beside a `model.py`, which has taken the name of its folder.
+            known = vars(package).get("__path__", ())
+            package.__path__ = [*known, f"{folder}{os.sep}{top}"]
         else:
             return False
         importlib.invalidate_caches()

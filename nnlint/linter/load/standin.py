@@ -35,6 +35,11 @@ class Origin:
         return f"needs {self.name}: {self.reason}"
 
 
+# A class with this attribute stands for the contents of a file of weights.
+STANDS_FOR_WEIGHTS = "_nnlint_weights"
+MISSING_WEIGHTS = Origin("", "trained weights", "nnlint fetches and loads none")
+
+
 class StandInError(RuntimeError):
     """A stand-in was used for something that only the real thing can do.
 
@@ -177,7 +182,9 @@ def for_value(name: str, reason: str) -> StandIn:
 
 def origin_of(value: object) -> Origin | None:
     """Return what `value` stands for, None where it is no stand-in."""
-    return value._nnlint_origin if isinstance(value, StandIn) else None  # noqa: SLF001 - its own class
+    if isinstance(value, StandIn):
+        return value._nnlint_origin  # noqa: SLF001 - its own class
+    return MISSING_WEIGHTS if getattr(type(value), STANDS_FOR_WEIGHTS, False) else None
 
 
 def origin(cls: type) -> str | None:

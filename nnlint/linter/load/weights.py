@@ -24,6 +24,8 @@ _LARGEST = 64 * 1024**2
 class Weights(OrderedDict[str, Any]):
     """The contents of a file of weights that is not there: empty, whatever is asked of it."""
 
+    _nnlint_weights = True
+
     def __missing__(self, key: str) -> Self:
         return type(self)()
 

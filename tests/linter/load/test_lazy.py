@@ -330,6 +330,13 @@ def test_a_module_elsewhere_in_the_project(imported):
     assert (module.x, module.y) == (1, 2)
 
 
+def test_a_file_with_the_name_of_its_folder(imported):
+    module = imported(
+        {"model/model.py": "from model.layers import x\n", "model/layers.py": "x = 1\n"}
+    )
+    assert module.x == 1
+
+
 def test_another_file_by_its_path(imported, tmp_path):
     module = imported({"net.py": "from pkg.part import x\n", "pkg/part.py": "x = []\n"})
     assert module_of(str(tmp_path / "pkg/part.py")).x is module.x

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils import model_zoo
 
-from nnlint.linter.load import weights
+from nnlint.linter.load import standin, weights
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +58,12 @@ def test_what_waits_for_its_weights_gets_some():
     net.weight.data.fill_(float("nan"))
     net.load_state_dict(weights.Weights())
     assert net.weight.isfinite().all()
+
+
+def test_who_cannot_do_without_them_is_told_so():
+    def copy_all(found):
+        return list(found)[0]  # noqa: RUF015 - as files do it
+
+    with pytest.raises(IndexError) as caught:
+        copy_all(torch.load("nowhere.pth"))
+    assert standin.cause(caught.value) == standin.MISSING_WEIGHTS
