@@ -183,7 +183,8 @@ def for_value(name: str, reason: str) -> StandIn:
 def origin_of(value: object) -> Origin | None:
     """Return what `value` stands for, None where it is no stand-in."""
     if isinstance(value, StandIn):
-        return value._nnlint_origin  # noqa: SLF001 - its own class
+        found: Origin = value._nnlint_origin  # noqa: SLF001 - its own class
+        return found
     return MISSING_WEIGHTS if getattr(type(value), STANDS_FOR_WEIGHTS, False) else None
 
 
