@@ -40,7 +40,7 @@ def construction(
     for at, value in enumerate(arguments.positional):
         name = names[at] if at < len(names) else ""
         recipe = recipe_of(value, name)
-        if isinstance(recipe, Assumed) and name in optional:
+        if name in optional and _is_unknown(recipe):
             by_name = True
         elif not by_name:
             args.append(recipe)
@@ -48,11 +48,15 @@ def construction(
             kwargs[name] = recipe
     for name, value in arguments.keywords.items():
         recipe = recipe_of(value, name)
-        if not (isinstance(recipe, Assumed) and name in optional):
+        if name not in optional or not _is_unknown(recipe):
             kwargs[name] = recipe
     given = {*names[: len(arguments.positional)], *kwargs}
     kwargs.update((name, Assumed(name)) for name in required if name not in given)
     return Construction(tuple(args), kwargs, location)
+
+
+def _is_unknown(recipe: Recipe) -> bool:
+    return isinstance(recipe, Assumed) and recipe.usual is None
 
 
 def by_name(init: FunctionDef, construction: Construction) -> dict[str, Recipe]:

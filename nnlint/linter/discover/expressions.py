@@ -20,7 +20,7 @@ from nnlint.linter.discover.containers import (
     table_method,
 )
 from nnlint.linter.discover.externals import MAX_UNROLL, Externals
-from nnlint.linter.discover.joining import join_all
+from nnlint.linter.discover.joining import join, join_all
 from nnlint.linter.discover.machine import MAX_DEPTH
 from nnlint.linter.discover.plain import (
     decided,
@@ -182,7 +182,9 @@ class Expressions(Externals):
                 continue
             first = options(value)[0]
             if isinstance(first, Sequence):
-                positional.extend(first.items)
+                # Another option may hold other items.
+                unsure = first is not value
+                positional.extend(join(item, NOTHING) if unsure else item for item in first.items)
                 value = first
             if not isinstance(value, Sequence) or first is not value or value.open:
                 # What follows an unknown number of arguments has no known position.

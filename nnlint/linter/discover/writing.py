@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef, required_parameters
+from nnlint.linter.discover.plain import numeric
 from nnlint.linter.discover.recipes import (
     Assumed,
     Attribute,
@@ -29,6 +30,7 @@ from nnlint.linter.discover.values import (
     Function,
     Made,
     Method,
+    Opaque,
     Outcome,
     Partial,
     Ref,
@@ -157,7 +159,13 @@ class _Writer:
         return {key: recipe for key, recipe in written.items() if not isinstance(recipe, Assumed)}
 
     def _either(self, choices: tuple[Value, ...], hint: str) -> Recipe:
-        """Take the first alternative that is known; the first branch is the usual one."""
+        """Take the first alternative that is known; the first branch is the usual one.
+
+        A number that may as well be another one, which is not known, is not told.
+        """
+        usual = next((choice for choice in choices if numeric(choice)), None)
+        if usual is not None and any(type(choice) is Opaque for choice in choices):
+            return Assumed(hint, self.write(usual, hint))
         best: Recipe = Assumed(hint)
         least = 0
         for choice in choices:

@@ -71,8 +71,10 @@ class Kitchen:
         match recipe:
             case Plain(value):
                 return value
-            case Assumed():
-                return self.search.ask(question)
+            case Assumed(usual=usual):
+                if usual is None:
+                    return self.search.ask(question)
+                return self.search.ask(question, self._make(usual, question))
             case Named(path, name):
                 return self._named(path, name)
             case Attribute(base, name):

@@ -171,3 +171,21 @@ def test_looking_into_constructors_finds_no_new_parts(across):
     }
     assert [target.kind for target in across("net.py", files).values()] == ["class"]
     assert list(across("pair.py", files)) == ["Pair"]
+
+
+def test_a_number_that_may_be_another_one_is_not_told(across):
+    script = """\
+        from net import Net
+
+        def build(data, classes=None):
+            width = (1,) if data.ndim == 1 else data.shape[1:]
+            first = Net(*width)
+            return Net(64 if data.small else len(data))
+
+        build(load())
+        """
+    constructions = across("net.py", {"net.py": NET, "main.py": script})["Net"].constructions
+    assert [each.args for each in constructions] == [
+        (Assumed("width", Plain(1)),),
+        (Assumed("width", Plain(64)),),
+    ]

@@ -113,7 +113,7 @@ def listed(*values):
         ("lambda x: x", Assumed("")),
         ("None or 3", Plain(3)),
         ("3 if unknown else 5", Plain(3)),
-        ("unknown if unknown else 5", Plain(5)),
+        ("unknown if unknown else 5", Assumed("", Plain(5))),
     ],
 )
 def test_an_argument(built, text, recipe):
@@ -252,7 +252,7 @@ def test_recipes_are_bounded_in_size_and_depth():
 @pytest.mark.parametrize(
     ("value", "recipe"),
     [
-        (Either((NOTHING, Constant(2), Constant(3))), Plain(2)),
+        (Either((NOTHING, Constant(2), Constant(3))), Assumed("x", Plain(2))),
         (Either((NOTHING, Sequence((NOTHING,)))), Assumed("x")),
         (Wanted(name="width"), Assumed("x")),
         (Table({"a": NOTHING}), Keyed({"a": Assumed("a")})),
@@ -262,7 +262,7 @@ def test_recipes_are_bounded_in_size_and_depth():
 )
 def test_what_is_only_partly_known(value, recipe):
     written = recipe_of(value, "x")
-    assert written == recipe or (isinstance(recipe, Assumed) and "Assumed" in repr(written))
+    assert written == recipe or (recipe == Assumed("x") and "Assumed" in repr(written))
 
 
 def test_a_wanted_option_gives_its_name_where_there_is_no_other():

@@ -99,3 +99,13 @@ def test_options_know_what_they_were_told_and_assume_the_rest(kitchen, search):
 def test_arguments_within_a_call_are_asked_for_by_their_parameters(kitchen, search):
     kitchen.make(Called(Named("", "torch.nn.Dropout"), (Assumed("x"),)), QUESTION)
     assert search.assumed == {"Dropout(p)": "0.1"}
+
+
+def test_a_value_that_is_only_usual_is_tried_first_and_said(kitchen, search):
+    assert kitchen.make(Assumed("width", Plain(12)), QUESTION) == 12
+    assert search.assumed == {"Net(width)": "12"}
+
+
+def test_a_collection_may_be_usual_as_well(kitchen):
+    usual = Collected("tuple", (Plain(3), Plain(4)))
+    assert kitchen.make(Assumed("size", usual), QUESTION) == (3, 4)

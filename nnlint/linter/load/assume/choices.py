@@ -410,6 +410,11 @@ def _alike(class_name: str, word: str) -> bool:
     return len(word) > 2 and (word in name or name in word)
 
 
+def suggested(value: Any) -> Choice:
+    """Return the choice of a plain value that the source suggests."""
+    return _plain(value)
+
+
 def _plain(value: Any) -> Choice:
     form = {
         bool: Form.BOOL, int: Form.INT, float: Form.FLOAT, str: Form.TEXT, type(None): Form.NONE,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnlint.linter.load.assume.blame import Blame
-from nnlint.linter.load.assume.choices import WIDTH, Choice, Makers, Question, choices
+from nnlint.linter.load.assume.choices import WIDTH, Choice, Makers, Question, choices, suggested
 from nnlint.linter.load.assume.forms import NUMBERS, Form
 from nnlint.linter.load.assume.kinds import Kind, kinds_of
 from nnlint.linter.load.assume.namespace import Namespace
@@ -79,12 +79,20 @@ class Search:
         texts = {key: self._slots[key].choice.text for key in self._made if key in self._slots}
         return {key: text for key, text in texts.items() if text}
 
-    def ask(self, question: Question) -> Any:
-        """Return an assumed value; the same one for the same question within an attempt."""
+    def ask(self, question: Question, usual: Any = None) -> Any:
+        """Return an assumed value; the same one for the same question within an attempt.
+
+        Args:
+            question: What is asked.
+            usual: A plain value to try first; none for None.
+        """
         if question.key not in self._made:
             slot = self._slots.get(question.key)
             if slot is None:
-                slot = Slot(question, choices(question, self._makers))
+                values = choices(question, self._makers)
+                if usual is not None:
+                    values = [suggested(usual), *values]
+                slot = Slot(question, values)
                 self._slots[question.key] = slot
             self._made[question.key] = None  # in this order in the report
             self._made[question.key] = slot.choice.make()
