@@ -71,6 +71,8 @@ _OPERATORS: dict[type[ast.operator], str] = {
     ast.BitOr: "or_",
     ast.BitXor: "xor",
 }
+_COMMUTATIVE = (ast.Add, ast.Mult, ast.BitAnd, ast.BitOr, ast.BitXor)
+_REVERSED: dict[type[ast.operator], str] = {ast.Sub: "torch.rsub"}
 
 
 class Expressions(Externals):
@@ -208,9 +210,12 @@ class Expressions(Externals):
         """Return the result of a binary operator; `node` is it, or what it is assigned to."""
         received = outputs_in((left, right))
         if received is not None:
-            other = (right,) if outputs_in((left,)) else (left,)
+            first = outputs_in((left,)) is not None
             name = f"operator.{_OPERATORS.get(type(op), 'op')}"
-            args = Arguments(other).literals()[0]
+            if not first and not isinstance(op, _COMMUTATIVE):
+                # Python has a function for no reversed operator, torch for one.
+                name = _REVERSED.get(type(op), "operator.reversed")
+            args = Arguments((right if first else left,)).literals()[0]
             return received.then(Step("call", name, self.source.location(node), args))
         if self.frame.vague and not isinstance(node, ast.BinOp):
             # A sum over a loop whose rounds are not known.

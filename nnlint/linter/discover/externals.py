@@ -121,7 +121,10 @@ class Externals(Configured):
         if pick and at in (0, count) and self.picks(pick, rest):
             return self.pick(pick, received, rest, node)
         args, kwargs = rest.literals()
-        return received.then(Step("call", dotted, self.source.location(node), args, kwargs))
+        taken = received.then(Step("call", dotted, self.source.location(node), args, kwargs))
+        if sinks.logarithm(dotted):
+            self.logarithm(dotted, taken, node)
+        return taken
 
     def _layer(self, dotted: str, arguments: Arguments) -> Value:
         first = arguments.positional[0] if arguments.positional else None

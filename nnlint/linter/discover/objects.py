@@ -258,7 +258,10 @@ class Objects(Recording):
         if sink and self.picks(sink, arguments):
             return self.pick(sink, base, arguments, node)
         args, kwargs = arguments.literals()
-        return base.then(Step("method", name, self.source.location(node), args, kwargs))
+        taken = base.then(Step("method", name, self.source.location(node), args, kwargs))
+        if sinks.logarithm(f"torch.{name}"):
+            self.logarithm(f"torch.{name}", taken, node)
+        return taken
 
     def _super_method(self, base: Super, name: str, arguments: Arguments, node: ast.expr) -> Value:
         me = base.me

@@ -128,6 +128,10 @@ class Recording(Modules):
         name = sink.rpartition(".")[2]
         return value.then(Step("method", name, self.source.location(node), args, kwargs))
 
+    def logarithm(self, sink: str, value: Value, node: ast.expr) -> None:
+        """Record a logarithm; it is the last step of `value`, since more may follow."""
+        self.record(value, OutputUse(sink=sink, location=self.source.location(node)))
+
     def record(self, value: Value, use: OutputUse) -> None:
         """Record that the flows of a value end in a sink."""
         flows = [flow for one in options(value) if isinstance(one, Output) for flow in one.flows]

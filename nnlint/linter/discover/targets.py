@@ -44,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class OutputUse:
-    """One place where a model's output ends: a criterion, an argmax.
+    """One place where a model's output ends, or means something: a criterion, an argmax, a log.
 
     Attributes:
         sink: Dotted name of what takes it: "torch.nn.CrossEntropyLoss",
