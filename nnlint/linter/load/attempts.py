@@ -17,7 +17,7 @@ from nnlint.linter.discover.recipes import Construction, Plain
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.engine import ModelResult
 from nnlint.linter.findings import Location
-from nnlint.linter.load import build, failures, standin
+from nnlint.linter.load import build, failures, standin, unwritten
 from nnlint.linter.load.assume.blame import Blame, blame, blame_line
 from nnlint.linter.load.assume.reading import Reader
 from nnlint.linter.load.assume.search import Search
@@ -166,7 +166,7 @@ class _Run:
 
     def _instance(self) -> Outcome:
         try:
-            model = build.only_module(self.subject.value, self.subject.target).train()
+            model = build.in_training(build.only_module(self.subject.value, self.subject.target))
         except build.NotBuildableError as error:
             return Outcome(1, "defaults", error=error)
         return self._analysed(model, "defaults", {})
@@ -186,8 +186,9 @@ class _Run:
                 raise build.NotBuildableError(f"the given arguments do not fit: {error}") from error
             reached = 1
             build.seed()  # whatever the arguments have drawn
-            value = subject.value(*args, **kwargs)
-            model = build.only_module(value, subject.target).train()
+            with unwritten.marking():
+                value = subject.value(*args, **kwargs)
+            model = build.in_training(build.only_module(value, subject.target))
         except BaseException as error:  # noqa: BLE001 - the user's constructor may raise anything
             return Outcome(
                 reached, origin, search.assumed, error=error, construction=construction.location

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nnlint.linter.discover.targets import Target
-from nnlint.linter.load import importing, lazy, standin
+from nnlint.linter.load import importing, lazy, standin, unwritten
 from nnlint.linter.settings import ModelSettings
 
 
@@ -37,7 +37,20 @@ def build(module: types.ModuleType, target: Target, settings: ModelSettings) -> 
         except TypeError as error:
             raise NotBuildableError(f"the given arguments do not fit: {error}") from None
         value = value(*settings.args, **settings.kwargs)
-    return only_module(value, target).train()
+    return in_training(only_module(value, target))
+
+
+def in_training(model: nn.Module) -> nn.Module:
+    """Return the model in training mode.
+
+    Its own `train` has its way, such as keeping a part frozen, where it takes no arguments.
+    """
+    try:
+        model.train()
+    except Exception:  # noqa: BLE001 - the user's own method of that name may be a training loop
+        for module in model.modules():
+            module.training = True
+    return model
 
 
 def seed() -> None:
@@ -55,7 +68,8 @@ def lookup(module: types.ModuleType, target: Target) -> Any:
         NotBuildableError: There is nothing of that name.
     """
     try:
-        return importing.require(module, target.name)
+        with unwritten.marking():
+            return importing.require(module, target.name)
     except AttributeError as error:
         if error.__traceback__ is None or error.name not in target.name.split("."):
             raise

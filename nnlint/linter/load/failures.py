@@ -29,6 +29,10 @@ _SIGNALS = {
 _OUT_OF_MEMORY = re.compile(
     r"DefaultCPUAllocator: (can't|not enough)|std::bad_alloc|Cannot allocate memory"
 )
+_ELSEWHERE = re.compile(
+    r"(RPC|process group|[Dd]istributed package) .*(initiali[sz]ed|doesn't have)"
+    r"|(No|no|Cannot access) (CUDA|accelerator|NVIDIA)|Torch not compiled with CUDA"
+)
 _FATAL = re.compile(r"^(?:Fatal Python error|Windows fatal exception): (.+)$", re.MULTILINE)
 _PYTHON_2 = re.compile(
     r"Missing parentheses in call to '(print|exec)'|multiple exception types must be parenth"
@@ -66,11 +70,16 @@ def is_abstract(error: BaseException) -> bool:
 
 
 def is_elsewhere(error: BaseException) -> bool:
-    """Tell whether an exception says that a file or a server is not there, which may be elsewhere.
+    """Tell whether an exception says that something is not here which may be there elsewhere.
 
-    A model that reads its weights or its vocabulary when it is built is no wrong model.
+    A model that reads its vocabulary when it is built, or that is a part of a distributed program,
+    is no wrong model.
     """
-    return isinstance(error, OSError) and not is_out_of_memory(error)
+    if is_out_of_memory(error):
+        return False
+    return isinstance(error, OSError) or (
+        isinstance(error, (RuntimeError, ValueError)) and bool(_ELSEWHERE.search(str(error)))
+    )
 
 
 def raised(
@@ -203,6 +212,12 @@ def not_built(
         f'[tool.nnlint.models."{target.location.path}:{target.name}"]',
         related=places,
     )
+
+
+def stopped(target: Target, error: BaseException, at: Location | None) -> Finding:
+    """Return the note about a model that is stopped by what is no fault of its own."""
+    related = [Related(at, "raised from here")] if at is not None else []
+    return not_analysed(target, f"building it raises {describe(error)}", related=related)
 
 
 def _short(key: str, target: Target) -> str:

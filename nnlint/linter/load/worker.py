@@ -39,6 +39,7 @@ from nnlint.linter.load import (
     programs,
     standin,
     tasks,
+    unwritten,
     weights,
 )
 from nnlint.linter.load.assume.known import known_values
@@ -298,8 +299,9 @@ class _Work:
         """Return the result of a model that an exception of the user's code stopped."""
         wanted = standin.cause(error)
         if wanted is None:
-            if failures.is_abstract(error) or failures.is_elsewhere(error):
-                finding = failures.not_analysed(target, failures.describe(error))
+            if stage != "import" and (failures.is_abstract(error) or failures.is_elsewhere(error)):
+                at, _ = self.code.raised(error.__traceback__)
+                finding = failures.stopped(target, error, at)
             else:
                 finding = self._raised(error, stage, target)
             return self._failed(target, finding, failures.obstacle_of(error, stage))
@@ -316,6 +318,7 @@ class _Work:
         event: dict[str, Any] = {"event": "task", "target": index}
         self.send({"event": "stage", "stage": "task", "target": index})
         try:
+            unwritten.settle(model)
             with self.timer.instead(self.job.task_timeout):
                 event["data"] = tasks.resolve(self.job.task)(
                     tasks.Work(

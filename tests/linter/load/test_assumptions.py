@@ -235,6 +235,7 @@ def test_a_search_that_finds_nothing_ends(lint):
     ("body", "obstacle"),
     [
         ("open('/nowhere/weights.bin')", "build"),
+        ("torch.distributed.get_rank(torch.distributed.group.WORLD)", "build"),
         ("raise ValueError('bad')", "build"),
     ],
 )
@@ -242,8 +243,13 @@ def test_what_stops_a_constructor_without_parameters(lint, body, obstacle):
     report = lint(HEAD + net("", body))
     assert report.models[0].obstacle == obstacle
     assert [finding.code for finding in report.findings] == [
-        "NNL004" if "open" in body else "NNL001"
+        "NNL001" if "raise" in body else "NNL004"
     ]
+
+
+def test_a_method_named_train_that_is_a_training_loop(assumed):
+    loop = "\n    def train(self, x, y):\n        self.fc(x) - y\n"
+    assert assumed(net("width=3", "self.fc = nn.Linear(width, 3)") + loop) == {}
 
 
 def test_an_abstract_class_is_no_model(lint):
