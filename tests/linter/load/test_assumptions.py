@@ -186,6 +186,12 @@ def test_an_error_of_the_constructor_leads_to_another_value(assumed):
     assert assumed(net("heads", FC, check)) == {"Net(heads)": "2"}
 
 
+def test_the_keys_of_a_table_are_the_names_to_choose_from(assumed):
+    text = "WIDTHS = {'tiny': 4, 'large': 8}\n"
+    text += net("variant", "self.fc = nn.Linear(WIDTHS[variant], 2)")
+    assert assumed(text) == {"Net(variant)": "'tiny'"}
+
+
 def test_what_a_dict_of_keywords_hands_on(assumed):
     text = net("width, *, depth", FC, "self.n = [0] * depth")
     found = assumed(f"{text}\ndef make(**kwargs):\n    return Net(**kwargs)\n", "make")

@@ -57,6 +57,7 @@ class Blame:
         missing: The arguments that it lacks.
         owner: The object of the user's that lacks an attribute.
         attribute: The attribute.
+        offered: The keys of the table that one was looked up in.
     """
 
     names: tuple[tuple[str, ...], ...] = ()
@@ -66,6 +67,7 @@ class Blame:
     missing: tuple[str, ...] = ()
     owner: object = None
     attribute: str = ""
+    offered: tuple[str, ...] = ()
 
 
 def blame(error: BaseException, is_users: Callable[[str], bool]) -> Blame:
@@ -77,7 +79,26 @@ def blame(error: BaseException, is_users: Callable[[str], bool]) -> Blame:
         return Blame(names, wanted, got, lack[1], tuple(re.findall(r"'(\w+)'", lack[2])))
     if isinstance(error, AttributeError) and error.name and not isinstance(error.obj, nn.Module):
         return Blame(names, wanted, got, owner=error.obj, attribute=error.name)
+    if isinstance(error, KeyError):
+        return Blame(names, offered=_offered(error.__traceback__, is_users))
     return Blame(names, wanted, got)
+
+
+def _offered(traceback: TracebackType | None, is_users: Callable[[str], bool]) -> tuple[str, ...]:
+    """Return the names in the table of which the innermost place of the user's wants an item."""
+    place = None
+    while traceback is not None:
+        if is_users(traceback.tb_frame.f_code.co_filename):
+            place = traceback
+        traceback = traceback.tb_next
+    if place is None:
+        return ()
+    frame = place.tb_frame
+    for name in names_at(place):
+        value = frame.f_locals.get(name, frame.f_globals.get(name))
+        if isinstance(value, dict):
+            return tuple(key for key in value if isinstance(key, str))[:_DEEPEST]
+    return ()
 
 
 def blame_line(text: str, filename: str, line: int) -> Blame:

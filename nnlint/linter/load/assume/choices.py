@@ -166,9 +166,9 @@ class _Asked:
 
     def all(self) -> Iterator[Choice]:
         forms = self.forms()
-        yield from map(_plain, self.annotated.literals)
+        yield from map(plain, self.annotated.literals)
         for value in self.makers.known(self.question.names[0]):
-            choice = _plain(value)
+            choice = plain(value)
             if not forms or choice.form in forms or {choice.form, forms[0]} <= NUMBERS:
                 yield choice
         allowed = [self.of_form(form) for form in forms]
@@ -208,11 +208,11 @@ class _Asked:
             case Form.INT | Form.FLOAT:
                 yield from self._numbers(form)
             case Form.BOOL:
-                yield from map(_plain, (False, True))
+                yield from map(plain, (False, True))
             case Form.TEXT:
-                yield from map(_plain, self._texts())
+                yield from map(plain, self._texts())
             case Form.NONE:
-                yield _plain(None)
+                yield plain(None)
             case Form.SEQUENCE:
                 yield from self._sequences()
             case Form.MAPPING:
@@ -264,9 +264,9 @@ class _Asked:
         if self.uses.counted and kind in (Kind.SIZE, Kind.VOCABULARY, Kind.IMAGE):
             values = [2, 4, *values]  # as many layers would take long
         if form is Form.FLOAT:
-            yield from (_plain(float(value)) for value in values)
+            yield from (plain(float(value)) for value in values)
         else:
-            yield from map(_plain, values)
+            yield from map(plain, values)
 
     def _has_output(self) -> bool:
         """Tell whether the model looks like a block: it says how many channels come out."""
@@ -290,7 +290,7 @@ class _Asked:
         if kind is Kind.SHAPE and not uses.item:
             for shape in ((3, 32, 32), (WIDTH,), (32, 32)):
                 if not uses.exact or uses.exact == len(shape):
-                    yield _plain(shape)
+                    yield plain(shape)
         least = max(uses.length, len(uses.parts))
         sizes = (
             [uses.exact] if uses.exact else [n for n in (least, *_SEQUENCES) if n >= max(least, 1)]
@@ -319,7 +319,7 @@ class _Asked:
                 question.namespace,
                 depth=question.depth + 1,
             )
-            items.append(next(_Asked(child, self.makers).all(), _plain(WIDTH)))
+            items.append(next(_Asked(child, self.makers).all(), plain(WIDTH)))
 
         def make() -> list[Any]:
             return [item.make() for item in items]
@@ -412,10 +412,11 @@ def _alike(class_name: str, word: str) -> bool:
 
 def suggested(value: Any) -> Choice:
     """Return the choice of a plain value that the source suggests."""
-    return _plain(value)
+    return plain(value)
 
 
-def _plain(value: Any) -> Choice:
+def plain(value: Any) -> Choice:
+    """Return a number, text or the like as a choice."""
     form = {
         bool: Form.BOOL, int: Form.INT, float: Form.FLOAT, str: Form.TEXT, type(None): Form.NONE,
         tuple: Form.SEQUENCE, list: Form.SEQUENCE,

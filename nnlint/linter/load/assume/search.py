@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnlint.linter.load.assume.blame import Blame
-from nnlint.linter.load.assume.choices import WIDTH, Choice, Makers, Question, choices, suggested
+from nnlint.linter.load.assume.choices import (
+    WIDTH,
+    Choice,
+    Makers,
+    Question,
+    choices,
+    plain,
+    suggested,
+)
 from nnlint.linter.load.assume.forms import NUMBERS, Form
 from nnlint.linter.load.assume.kinds import Kind, kinds_of
 from nnlint.linter.load.assume.namespace import Namespace
@@ -43,6 +51,14 @@ class Slot:
                 self.tried.add(index)
                 return True
         return False
+
+    def offer(self, values: Sequence[str]) -> bool:
+        """Take one of the values that the code has for it; tell whether there are any."""
+        if not values or self.choice.text in map(repr, values):
+            return False
+        self.choices = list(map(plain, values))
+        self.at, self.tried = 0, {0}
+        return True
 
 
 class Search:
@@ -207,6 +223,8 @@ class Search:
                 self._opened |= found
                 return True
             named = [slot for slot in used if _is_called(slot, names)]
+            if any(slot.offer(blame.offered) for slot in named):
+                return True
             named.sort(key=lambda slot: slot.choice.form is not blame.got)
             if any(slot.move(blame.wanted) for slot in named):
                 return True
