@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Mapping
@@ -50,6 +51,8 @@ _SMALL: Mapping[str, Any] = {
     "n_positions": 64,
     "head_dim": 16,
     "image_size": 64,
+    "pooler_hidden_size": 64,
+    "rotary_dim": 8,
     "pad_token_id": 0,
     "bos_token_id": 1,
     "eos_token_id": 2,
@@ -132,6 +135,11 @@ def _vision(name: str) -> nn.Module:
     options: dict[str, Any] = {"weights": None}
     if name in {"inception_v3", "googlenet", "quantized_inception_v3", "quantized_googlenet"}:
         options["init_weights"] = False  # which takes minutes
+    if "rcnn" in name or name.startswith(("fcos", "retinanet")):
+        options |= {"min_size": 64, "max_size": 64}  # what images are resized to
+    if "rcnn" in name:
+        # Parts of an image that are looked at: as they are, minutes on a CPU.
+        options |= {"box_batch_size_per_image": 16, "rpn_post_nms_top_n_train": 50}
     if (
         "rcnn" in name
         or "net_res" in name
@@ -161,6 +169,7 @@ def _transformer(name: str) -> nn.Module:
     config = transformers.AutoConfig.for_model(key)
     for field, value in _SMALL.items():
         if isinstance(getattr(config, field, None), (int, float)):
-            setattr(config, field, value)
+            with contextlib.suppress(AttributeError):  # a size that follows from others
+                setattr(config, field, value)
     config.num_labels = 3
     return getattr(transformers, task).from_config(config)  # type: ignore[no-any-return]

@@ -31,6 +31,8 @@ class Drawn(Value):
         batch: The dimensions that grow with the batch.
         fill: The value of every element, None to draw them.
         guessed: Whether nothing speaks for the shape, neither a name nor a layer.
+        rising: Whether each value of the last dimension is above the one before, as the corners of
+            a box are.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +41,7 @@ class Drawn(Value):
     batch: tuple[int, ...] = (0,)
     fill: int | None = None
     guessed: bool = field(default=False, repr=False, compare=False)
+    rising: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,15 @@ class Fixed(Value):
 
 @dataclass(frozen=True, slots=True)
 class Several(Value):
-    """A list or tuple of values."""
+    """A list or tuple of values.
+
+    Attributes:
+        samples: Whether each item is a sample, so that there are more in a larger batch.
+    """
 
     kind: Literal["list", "tuple"]
     items: tuple[Value, ...]
+    samples: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +92,13 @@ def make(state: State) -> dict[str, Any]:
 
 def _make(value: Value, generator: torch.Generator) -> Any:
     match value:
-        case Drawn(shape, kind, high, _, fill):
+        case Drawn(shape, kind, high, _, fill, rising=rising):
             if fill is not None:
                 dtype = {"float": torch.float32, "int": torch.int64, "bool": torch.bool}[kind]
                 return torch.full(shape, fill, dtype=dtype)
             if kind == "float":
-                return torch.rand(shape, generator=generator)
+                found = torch.rand(shape, generator=generator)
+                return found.cumsum(-1) if rising else found
             found = torch.randint(0, max(high, 1), shape, generator=generator)
             return found.bool() if kind == "bool" else found
         case Fixed(plain):
@@ -114,7 +123,8 @@ def _rebatched(value: Value, factor: int) -> Value:
         case Drawn(shape, batch=batch):
             sizes = tuple(s * factor if i in batch else s for i, s in enumerate(shape))
             return replace(value, shape=sizes)
-        case Several(items=items):
+        case Several(items=items, samples=samples):
+            items = items * factor if samples else items
             return replace(value, items=tuple(_rebatched(item, factor) for item in items))
         case Keyed(items=items):
             return replace(value, items=tuple((k, _rebatched(v, factor)) for k, v in items))

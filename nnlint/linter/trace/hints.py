@@ -52,7 +52,7 @@ class Facts:
 def alternatives(parameter: inspect.Parameter, facts: Facts) -> list[Value]:
     """Return what a parameter may take, the likeliest first."""
     name = parameter.name.lower()
-    found: list[Value] = list(_annotated(parameter.annotation))
+    found: list[Value] = list(_annotated(parameter.annotation, facts.batch))
     for pattern, values in _NAMES:
         if pattern.search(name):
             found += values(facts)
@@ -71,7 +71,12 @@ def _anything(facts: Facts) -> list[Value]:
     ]
 
 
-def _annotated(annotation: Any) -> Iterator[Value]:
+# Lists of tensors, and of what a data set says of each sample.
+_SAMPLES = re.compile(r"([Ll]ist|Sequence)\[(torch\.)?Tensor\]")
+_RECORDS = re.compile(r"([Ll]ist|Sequence)\[([Dd]ict|Mapping)\[str, (torch\.)?Tensor\]\]")
+
+
+def _annotated(annotation: Any, batch: int) -> Iterator[Value]:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     match text:
         case "bool":
@@ -82,6 +87,11 @@ def _annotated(annotation: Any) -> Iterator[Value]:
             yield Fixed(0.5)
         case "str":
             yield Fixed("")
+    text = str(annotation)
+    if _SAMPLES.search(text):
+        yield Several("list", (Drawn((3, IMAGE, IMAGE), batch=()),) * batch, samples=True)
+    elif _RECORDS.search(text):
+        yield Several("list", (Keyed(()),) * batch, samples=True)
 
 
 def _sequence(facts: Facts) -> list[Value]:
@@ -172,6 +182,10 @@ def _adjacency(facts: Facts) -> list[Value]:
     ]
 
 
+def _boxes(facts: Facts) -> list[Value]:
+    return [Drawn((facts.batch, 4), rising=True)]
+
+
 def _batch(facts: Facts) -> list[Value]:
     return [
         Several("tuple", (Drawn((facts.batch, FEATURES)), Drawn((facts.batch,), "int"))),
@@ -197,6 +211,7 @@ _NAMES: tuple[tuple[re.Pattern[str], Callable[[Facts], list[Value]]], ...] = tup
             r"token|_ids?$|^ids?$|sequence|sentence|word|text|^src|^tgt|^trg|^seq|inputs?_seqs?|question|doc",
             _sequence,
         ),
+        (r"box", _boxes),
         (r"label|^targets?$|^y$|^gt", _labels),
         (r"^(batch|data|sample|samples|inputs_dict)$", _batch),
     )

@@ -31,6 +31,8 @@ from nnlint.linter.trace.wishes import Sizes, Wish, wishes
 
 # How sure a suggestion is. Between them stand the sizes that are searched for.
 SURE, SIZED, UNSURE = range(3)
+# How many things are on an image.
+OBJECTS = 3
 
 
 def repairs(
@@ -193,16 +195,23 @@ def _as_number(node: Node, state: State, paths: Mapping[str, Path]) -> Iterator[
 def _as_container(
     node: Node, state: State, paths: Mapping[str, Path], batch: int
 ) -> Iterator[dict[str, Value]]:
-    """A tensor that is asked for an item by name is a dict."""
-    index = node.args.get("index")
-    if node.op is GETITEM and isinstance(index, str):
-        for path in sources(node, paths)[:1]:
+    """A tensor that is asked for an item by name is a dict, or its rows are."""
+    index, asked = node.args.get("index"), node.args.get("input")
+    if node.op is not GETITEM or not isinstance(index, str):
+        return
+    for path in sources(node, paths)[:1]:
+        if isinstance(asked, Node) and asked.kind == "input":
             yield put(state, path, Keyed(((index, item_named(index, batch)),)))
+        else:
+            record = Keyed(((index, part_of_sample(index)),))
+            yield put(state, path, Several("list", (record,) * batch, samples=True))
 
 
 # --- errors of Python: a value is not what the code takes it for ------------------------------
 
 
+# How the user's own code says what it misses in a dict.
+_LACKING = re.compile(r"(?:key|field)s? ['\"]?(\w+)|['\"]?(\w+)['\"]? (?:key|field)")
 _UNPACKED = re.compile(r"expected (?:at least )?(\d+)")
 
 
@@ -210,6 +219,11 @@ def _misused(
     error: Exception, state: State, made: Mapping[str, Any], batch: int
 ) -> Iterator[dict[str, Value]]:
     suspects = list(_suspects(error, state, made))
+    if isinstance(error, KeyError) or _LACKING.search(str(error)):
+        # What was asked may be a copy of what was passed.
+        suspects += [
+            p for n, v in state.items() for p, w in _wholes(v, (n,)) if isinstance(w, Keyed)
+        ]
     text = str(error)
     for path in suspects:
         old = at(state, path)
@@ -220,6 +234,8 @@ def _misused(
             and (key := _key(error)) is not None
         ):
             yield from _with_key(state, path, old, key, batch)
+        if isinstance(old, Keyed) and (named := _LACKING.search(text)):
+            yield from _with_key(state, path, old, named[1] or named[2], batch)
         if isinstance(error, ValueError) and (found := _UNPACKED.search(text)):
             yield from _with_count(state, path, old, int(found[1]), batch)
         if isinstance(old, Drawn):
@@ -364,6 +380,17 @@ def _with_attribute(
         yield put(state, path, Drawn((batch, FEATURES)))
 
 
+def part_of_sample(name: str) -> Value:
+    """Return a first guess of what a data set tells of one image under a name."""
+    if "box" in name:
+        return Drawn((OBJECTS, 4), batch=(), rising=True)
+    if "mask" in name:
+        return Drawn((OBJECTS, IMAGE, IMAGE), "int", batch=())
+    if "point" in name:
+        return Drawn((OBJECTS, 17, 3), batch=())
+    return Drawn((OBJECTS,), "int", batch=())
+
+
 def item_named(name: Any, batch: int) -> Value:
     """Return a first guess of what a dict or an object holds under a name."""
     import inspect
@@ -380,7 +407,12 @@ def _with_key(
     state: State, path: Path, old: Value, key: Any, batch: int
 ) -> Iterator[dict[str, Value]]:
     if isinstance(old, Keyed):
-        yield put(state, path, old.with_item(key, item_named(key, batch)))
+        owner = at(state, path[:-1]) if len(path) > 1 else old
+        if isinstance(owner, Several) and owner.samples:
+            changed = old.with_item(key, part_of_sample(str(key)))
+            yield put(state, path[:-1], replace(owner, items=(changed,) * len(owner.items)))
+        else:
+            yield put(state, path, old.with_item(key, item_named(key, batch)))
     elif isinstance(old, Drawn):
         yield put(state, path, Keyed(((key, item_named(key, batch)),)))
 

@@ -44,8 +44,8 @@ from nnlint.linter.trace.wishes import is_fixed, needed
 BATCH = 4
 MAX_RUNS = 120
 # Seconds of processor time for the search, and for one run.
-SEARCH_SECONDS = 4.0
-RUN_SECONDS = 2.0
+SEARCH_SECONDS = 8.0
+RUN_SECONDS = 4.0
 # The largest size of an image or sequence that is looked for.
 MAX_SIZE = 1024
 MAX_ELEMENTS = 4_000_000

@@ -238,3 +238,29 @@ def test_a_view_that_leaves_no_size_open_tells_how_many_values_there_are() -> No
     assert found is not None
     (shape,) = shapes(found.state).values()
     assert torch.Size(shape).numel() == 64
+
+
+def test_a_list_of_records_is_filled_with_what_is_asked_of_them() -> None:
+    solver = solver_of(
+        "self.conv = nn.Conv2d(3, 4, 3)",
+        """
+def forward(self, images, targets=None):
+    if targets is None:
+        raise ValueError("targets are missing")
+    boxes = torch.stack([target["boxes"] for target in [t for t in targets]])
+    if any("labels" not in target for target in targets):
+        raise ValueError("Every element should have a labels key")
+    widths = boxes[..., 2] - boxes[..., 0]
+    if bool((widths <= 0).any()):
+        raise ValueError("a box has no width")
+    return self.conv(torch.stack([image for image in images])).mean((1, 2, 3)) + widths.mean(1)
+""",
+    )
+    found = solver.solve()
+    assert found is not None
+    records = found.state["targets"]
+    assert isinstance(records, Several)
+    assert records.samples
+    for record in records.items:
+        assert isinstance(record, Keyed)
+        assert {key for key, _ in record.items} == {"boxes", "labels"}
