@@ -229,7 +229,7 @@ class Body:
         if "__all__" in self.index.bound:
             return name in self.attribute("__all__")
         return not name.startswith("_") and (
-            name in self.names or name in self.index.bound or self._star_with(name) is not None
+            name in self.names or name in self.index.bound or self._from_stars(name, bind=False)
         )
 
     def settle(self, statement: Statement) -> None:
@@ -252,13 +252,7 @@ class Body:
         self.require(name, before)
         if name not in self.names and before is not None:
             self.require(name)
-        if name in self.names:
-            return True
-        star = self._star_with(name)
-        if star is None:
-            return False
-        self.names[name] = getattr(star, name)
-        return True
+        return name in self.names or self._from_stars(name, bind=True)
 
     def _run(self, statement: Statement) -> None:
         order = statement.order
@@ -310,9 +304,7 @@ class Body:
     def _need(self, name: str, before: int) -> None:
         self.require(name, before)
         if name not in self.names and name not in vars(builtins):
-            star = self._star_with(name)
-            if star is not None:
-                self.names[name] = getattr(star, name)
+            self._from_stars(name, bind=True)
 
     def _execute(self, statement: Statement) -> None:
         code = self._compile(statement)
@@ -371,10 +363,15 @@ class Body:
             code: types.CodeType = compile(tree, self.path, "exec", self._flags, dont_inherit=True)
             return code
 
-    def _star_with(self, name: str) -> Any:
-        """Return the last module with `name` that everything is imported from."""
-        if name.startswith("__") or not self.index.stars:
-            return None
+    def _from_stars(self, name: str, *, bind: bool) -> bool:
+        """Tell whether a name comes with everything of another module, the last one that has it.
+
+        Args:
+            name: The name.
+            bind: Bind it here.
+        """
+        if name.startswith("__"):
+            return False
         for star in reversed(self.index.stars):
             if star in self._stack or not self._applies(star):
                 continue
@@ -382,10 +379,13 @@ class Body:
             try:
                 module = self._star(star)
                 if _offers(module, name):
-                    return module
+                    if bind:
+                        # One that has it from here does not answer for it: another one will.
+                        self.names[name] = getattr(module, name)
+                    return True
             finally:
                 self._stack.pop()
-        return None
+        return False
 
     def _star(self, star: Statement) -> Any:
         node = star.node

@@ -190,6 +190,23 @@ def test_modules_that_import_one_another(imported):
     assert [cls.__name__ for cls in module.Z.__mro__] == ["Z", "Y", "X", "object"]
 
 
+def test_parts_that_have_a_name_from_the_package_that_has_everything_of_them(imported):
+    part = "from pkg import Base\nclass {}(Base): pass\n"
+    module = imported(
+        {
+            "net.py": "from pkg import One, Two\nx = One, Two\n",
+            "pkg/__init__.py": "from .base import *\nfrom .one import *\nfrom .two import *\n",
+            "pkg/base.py": "class Base: pass\n",
+            "pkg/one.py": part.format("One"),
+            "pkg/two.py": part.format("Two"),
+        }
+    )
+    assert [[cls.__name__ for cls in each.__mro__[:2]] for each in module.x] == [
+        ["One", "Base"],
+        ["Two", "Base"],
+    ]
+
+
 def test_packages_offer_their_parts(imported):
     module = imported(
         {
