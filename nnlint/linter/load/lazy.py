@@ -378,9 +378,9 @@ class Body:
             self._stack.append(star)
             try:
                 module = self._star(star)
-                if _offers(module, name):
+                # One that is about to get the name from here has not got it yet.
+                if _offers(module, name) and (not bind or hasattr(module, name)):
                     if bind:
-                        # One that has it from here does not answer for it: another one will.
                         self.names[name] = getattr(module, name)
                     return True
             finally:
