@@ -21,8 +21,10 @@ from nnlint.linter.discover.values import (
     NOTHING,
     ClassRef,
     Constant,
+    Flow,
     Function,
     Made,
+    Output,
     Value,
     options,
 )
@@ -211,7 +213,10 @@ class Statements(Assignments):
                         self.globals.setdefault(part.id, []).append((option.root, node))
 
     def _expression(self, node: ast.Expr) -> None:
-        self.evaluate(node.value)
+        value = self.evaluate(node.value)
+        changed = _changed_in_place(node.value)
+        if changed is not None and isinstance(value, Output):
+            self.assign(changed, _attached(value))
 
     def _define(self, node: FunctionDef) -> None:
         source = self.source if self.at_module_level else None
@@ -383,6 +388,30 @@ def _is_range(node: ast.expr) -> bool:
     return (
         isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
     )
+
+
+def _changed_in_place(node: ast.expr) -> ast.expr | None:
+    """Return the variable that a call of a method such as `out.data.clamp_(0)` changes."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=changed, attr=name)):
+            if not name.endswith("_") or name.endswith("__"):
+                return None
+            if isinstance(changed, ast.Attribute) and changed.attr == "data":
+                changed = changed.value
+            return changed if isinstance(changed, ast.Name | ast.Attribute) else None
+    return None
+
+
+def _attached(value: Output) -> Output:
+    """Return what a variable holds after a change in place: by way of its data or not."""
+
+    def attached(flow: Flow) -> Flow:
+        *before, last = flow.steps
+        if before and (before[-1].kind, before[-1].name) == ("attr", "data"):
+            return dataclasses.replace(flow, steps=(*before[:-1], last))
+        return flow
+
+    return Output(tuple(map(attached, value.flows)))
 
 
 def _sets_attribute(body: list[ast.stmt]) -> bool:
