@@ -105,7 +105,7 @@ class Objects(Recording):
             if isinstance(made, Made):
                 if self.frame.me is not made:
                     self.start(made)
-                    made.root.touched = True
+                    made.root.touched = made.root.altered = True
                 self.state.set((made.number, name), value)
 
     def attribute(self, base: Value, name: str, node: ast.expr) -> Value:

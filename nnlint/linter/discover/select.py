@@ -295,8 +295,16 @@ class Selection:
             kind="instance",
             location=self.source.location(node),
             class_name=info.name if info else "",
+            constructions=self._rebuilding(made),
             lightning=info.lightning if info else False,
         )
+
+    def _rebuilding(self, made: Made) -> tuple[Construction, ...]:
+        """Return how the class of an instance is built, if that gives what the instance is."""
+        info = made.info
+        if info is None or made.root.altered or self.run.classes.get(info.name) is not info:
+            return ()
+        return best((construction_of(made.root, info), *self._constructions(info)))
 
 
 def _twins(left: Made, right: Made) -> bool:

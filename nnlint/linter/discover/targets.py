@@ -86,7 +86,8 @@ class Target:
         location: The `class` or `def` line (the name), or the assignment.
         class_name: The model's class where known, else "".
         required: Constructor or factory parameters without a default.
-        constructions: How the project builds it, those that leave least to assume first.
+        constructions: How the project builds it, those that leave least to assume first. For an
+            instance: how its class can be built in its place.
         uses: Where its output goes, in its own file or in another one of the project.
         passed: Names of optional forward parameters that calls in this file, or a loss inside
             forward, need; the others keep their defaults while tracing.

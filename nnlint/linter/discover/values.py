@@ -193,6 +193,7 @@ class Made(Value):
         started: Whether its constructor was followed.
         custom: Whether the constructor got arguments other than its defaults.
         touched: Whether something was done to it after construction that may change its weights.
+        altered: Whether one of its attributes was set from outside of its class.
     """
 
     number: int
@@ -205,6 +206,7 @@ class Made(Value):
     started: bool = False
     custom: bool = False
     touched: bool = False
+    altered: bool = False
 
     @property
     def root(self) -> Made:

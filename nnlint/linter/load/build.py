@@ -59,21 +59,22 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-def lookup(module: types.ModuleType, target: Target) -> Any:
-    """Return what the target's name stands for.
+def lookup(module: types.ModuleType, target: Target, name: str = "") -> Any:
+    """Return what the target's name, or another one, stands for.
 
     Whatever the definitions that it needs raise passes through.
 
     Raises:
         NotBuildableError: There is nothing of that name.
     """
+    name = name or target.name
     try:
         with unwritten.marking():
-            return importing.require(module, target.name)
+            return importing.require(module, name)
     except AttributeError as error:
-        if error.__traceback__ is None or error.name not in target.name.split("."):
+        if error.__traceback__ is None or error.name not in name.split("."):
             raise
-        raise NotBuildableError(f"the file, when run, defines no {target.name}") from None
+        raise NotBuildableError(f"the file, when run, defines no {name}") from None
     except importing.LeftOutError as error:
         raise NotBuildableError(f"the statement that makes it is not run: {error}") from None
 

@@ -236,7 +236,7 @@ def cause(error: BaseException) -> Origin | None:
             if found is None and isinstance(value, (tuple, list)):
                 found = next(filter(None, map(origin_of, value)), None)
             if found is None and isinstance(value, dict):
-                found = next(filter(None, map(origin_of, value.values())), None)
+                found = next(filter(None, map(origin_of, dict.values(value))), None)
             if found is not None:
                 return found
     return None

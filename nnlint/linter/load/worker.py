@@ -219,10 +219,22 @@ class _Work:
     def _do_target(
         self, index: int, target: Target, module: ModuleType
     ) -> tuple[ModelResult, torch.nn.Module | None]:
+        result, model = self._do_value(index, target, module, target.name)
+        if result.report.analysed or target.kind != "instance" or not target.constructions:
+            return result, model
+        # What the script does to its model needs what is not there: take one that is built alike.
+        twin = dataclasses.replace(target, kind="class")
+        instead, other = self._do_value(index, twin, module, target.class_name)
+        return (instead, other) if instead.report.analysed else (result, model)
+
+    def _do_value(
+        self, index: int, target: Target, module: ModuleType, name: str
+    ) -> tuple[ModelResult, torch.nn.Module | None]:
+        """Do what a name of the module stands for, as the target says to build it."""
         self.send({"event": "stage", "stage": "import", "target": index})
         self.filling.undo()
         try:
-            value = build.lookup(module, target)
+            value = build.lookup(module, target, name)
         except build.NotBuildableError as error:
             finding = failures.not_analysed(target, str(error))
             return self._failed(target, finding, "no-module"), None

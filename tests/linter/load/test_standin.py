@@ -169,3 +169,19 @@ def test_an_installed_package_sees_no_stand_ins(imported, tmp_path, monkeypatch)
     (place / "careful.py").write_text("try:\n    import nowhere\nexcept ImportError:\n    x = 3\n")
     monkeypatch.syspath_prepend(str(place))
     assert imported("import nowhere\nimport careful\nx = careful.x\n").x == 3
+
+
+def test_a_dict_whose_methods_are_its_items():
+    class Attributes(dict):
+        def __init__(self, **values):
+            super().__init__(values)
+            self.__dict__ = self
+
+    origin = standin.for_package("words", "words is not installed")
+
+    def fail(options):
+        raise TypeError(f"no number: {len(options)}")
+
+    with pytest.raises(TypeError) as caught:
+        fail(Attributes(values=3, words=origin))
+    assert standin.cause(caught.value).name == "words"
