@@ -32,6 +32,10 @@ _TOLD: tuple[tuple[re.Pattern[str], frozenset[Form]], ...] = tuple(
             r"not supported between instances|must be (an? )?(int|integer|real number|float)",
             NUMBERS,
         ),
+        (
+            r"must be tuple of ints|failed to unpack the object|must be int|, but got \w*[Ff]loat",
+            NUMBERS,
+        ),
         (r"must be (an? )?str|expected str", frozenset({Form.TEXT})),
         (r"argument 'weight'|must be Tensor|expected Tensor|not Tensor", frozenset({Form.TENSOR})),
     )

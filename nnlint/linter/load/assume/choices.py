@@ -75,6 +75,7 @@ _NATURAL: Mapping[Kind, tuple[Form, ...]] = {
     Kind.CONVOLUTION: (Form.CLASS, Form.TEXT),
     Kind.CELL: (Form.TEXT, Form.CLASS),
     Kind.BLOCK: (Form.CLASS, Form.FUNCTION, Form.INT),
+    Kind.LOSS: (Form.MODULE, Form.FUNCTION, Form.TEXT),
     Kind.MODULE: (Form.MODULE, Form.INT, Form.CLASS, Form.NONE),
     Kind.OPTIONS: (Form.OBJECT, Form.MAPPING, Form.SEQUENCE),
     Kind.DEVICE: (Form.OBJECT, Form.TEXT, Form.INT),
@@ -84,6 +85,10 @@ _NATURAL: Mapping[Kind, tuple[Form, ...]] = {
     Kind.TEXT: (Form.TEXT, Form.INT, Form.BOOL),
     Kind.PATH: (Form.NONE, Form.TEXT),
 }
+_MAY_BE_NONE = frozenset({
+    Kind.FLAG, Kind.TENSOR, Kind.TABLE, Kind.MODULE, Kind.PATH, Kind.NORM, Kind.ACTIVATION,
+    Kind.TEXT,
+})  # fmt: skip
 _NUMERIC = (Form.INT, Form.SEQUENCE)
 _LIKE_TENSORS = frozenset({Form.INT, Form.SEQUENCE, Form.TENSOR})
 # In which order forms are tried of which nothing is known.
@@ -190,6 +195,9 @@ class _Asked:
             # None says nothing of what the code does otherwise.
             return tuple(sorted(forms, key=lambda form: form is Form.NONE))
         natural = self._natural()
+        if self.uses.none and self.kinds[0] in _MAY_BE_NONE:
+            # The code goes on without it, and nothing has to be made up.
+            return tuple(dict.fromkeys((Form.NONE, *natural, *by_use)))
         if not by_use:
             return natural
         both = [form for form in natural if form in by_use]
@@ -198,6 +206,8 @@ class _Asked:
         unpacked = self.uses.parts or (self.uses.item is not None and self.uses.item.parts)
         if natural[0] is Form.TENSOR and set(by_use) <= _LIKE_TENSORS and not unpacked:
             both.insert(0, Form.TENSOR)  # it has a length, items, and is computed with
+        if natural[0] is Form.MODULE and by_use[:1] == (Form.OBJECT,):
+            both.insert(0, Form.MODULE)  # of the project, with attributes of its own
         if natural[0] is Form.MAPPING and by_use == (Form.SEQUENCE,):
             both.insert(0, Form.MAPPING)  # it has a length, and words are looked for in it
         return tuple(dict.fromkeys((*both, *by_use)))
@@ -241,7 +251,11 @@ class _Asked:
             for kind in kinds_of(name)
         ]
         found = (*by_name, *by_use, *further)
-        if is_weak(first):
+        numeric = [kind for kind in by_use if kind in _NUMBERS]
+        if numeric and by_name[:1] and by_name[0] not in _NUMBERS:
+            # `embed` may be a layer, but as a library's `embedding_dim` it is a number.
+            found = (*numeric, *found)
+        elif is_weak(first):
             # What a library takes it for says most, then what else it is called.
             specific = [kind for kind in by_use or further if kind is not Kind.SIZE]
             found = (*specific, *(by_use if len(core(first)) < 2 else ()), *found)
@@ -330,7 +344,7 @@ class _Asked:
         uses, question = self.uses, self.question
         if uses.keys:
             yield Choice(Form.MAPPING, lambda: self.makers.options(question), "")
-        if self.kinds[0] is Kind.TABLE or not uses.keys:
+        if self.kinds[0] is not Kind.OPTIONS:
             yield Choice(Form.MAPPING, _words, "a dict of 100 words")
 
     def _classes(self) -> Iterator[Choice]:
@@ -366,6 +380,8 @@ class _Asked:
                 yield Choice(Form.MODULE, _constructing(self.makers, cls), f"{cls.__name__}(...)")
         if Kind.ACTIVATION in self.kinds:
             yield Choice(Form.MODULE, nn.ReLU, "nn.ReLU()")
+        if Kind.LOSS in self.kinds:
+            yield Choice(Form.MODULE, nn.MSELoss, "nn.MSELoss()")
         yield Choice(Form.MODULE, lambda: nn.Linear(WIDTH, WIDTH), f"nn.Linear({WIDTH}, {WIDTH})")
         yield Choice(Form.MODULE, nn.Identity, "nn.Identity()")
 
@@ -391,7 +407,7 @@ def _handed(callee: str, parameter: str) -> tuple[Kind, ...]:
         return (Kind.RATE,)
     if callee.startswith("Embedding") and parameter == "num_embeddings":
         return (Kind.VOCABULARY,)
-    return kinds_of(parameter) if parameter else ()
+    return kinds_of(parameter)[:1] if parameter else ()
 
 
 def _is_plural(name: str) -> bool:

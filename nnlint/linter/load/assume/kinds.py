@@ -58,6 +58,12 @@ class Kind(enum.Enum):
         img_dim input_size_hw crop_size crop map_size spatial_size grid_size frame_size resolution
         *_resolution *_image_size *_img_size img_height img_width image_height image_width img_h
         img_w im_height im_width *_height input_h input_w"""
+    TENSOR = """
+        weight weights matrix mat adj adjacency anchor anchors prior priors edge_index edges graph
+        laplacian pos_weight class_weight class_weights mean vectors embeddings_matrix
+        embedding_matrix *_matrix *_weights *_vectors *_embeddings embeddings *_adj *_mat *_anchors centers
+        centroids prototypes supports support pretrained_*"""
+    LOSS = "loss criterion criterion_* loss_fn loss_func loss_fcn loss_function *_loss *_criterion"
     VOCABULARY = """
         vocab voc words word tokens token ntoken ntokens chars char items users entities relations
         embeddings symbols nodes vocab_size voc_size vocb_size vocabulary_size dict_size word_size
@@ -116,16 +122,11 @@ class Kind(enum.Enum):
         input_channel input_channels input_ch input_nc in_nc in_planes in_c c_in ic inp inplanes
         filters_in img_channels image_channels img_channel nchannels n_c color_channels in_bands
         bands *_in_channels icol channels_in n_channels_in input_planes inchannel inchannels"""
-    TENSOR = """
-        weight weights matrix mat adj adjacency anchor anchors prior priors edge_index edges graph
-        laplacian pos_weight class_weight class_weights mean vectors embeddings_matrix
-        embedding_matrix *_matrix *_weights *_vectors *_embeddings *_adj *_mat *_anchors centers
-        centroids prototypes supports support pretrained_*"""
     MODULE = """
         backbone encoder decoder model net network base generator discriminator submodule sub_module
         module attn attention self_attn src_attn feed_forward ff ffn classifier trunk stem extractor
         body embedder src_embed tgt_embed actor critic policy teacher student projector neck
-        downsample upsampler loss criterion loss_fn loss_func loss_fcn mixer controller transform
+        downsample upsampler mixer controller transform
         embedding embed *_encoder *_decoder *_net *_network *_module *_backbone *_extractor
         *_embedder *_classifier *_discriminator *_generator *_fusion unet vae transformer"""
     SIZE = """
@@ -172,7 +173,7 @@ def is_count(name: str) -> bool:
 # What is never meant by a number of things.
 _NO_COUNTS = frozenset({
     Kind.OPTIONS, Kind.DTYPE, Kind.PATH, Kind.TABLE, Kind.FLAG, Kind.ACTIVATION, Kind.NORM,
-    Kind.POOL, Kind.CELL, Kind.CONVOLUTION, Kind.SHAPE, Kind.BLOCK, Kind.TEXT, Kind.TENSOR,
+    Kind.LOSS, Kind.POOL, Kind.CELL, Kind.CONVOLUTION, Kind.SHAPE, Kind.BLOCK, Kind.TEXT, Kind.TENSOR,
     Kind.MODULE,
 })  # fmt: skip
 

@@ -225,7 +225,7 @@ class Search:
             named = [slot for slot in used if _is_called(slot, names)]
             if any(slot.offer(blame.offered) for slot in named):
                 return True
-            named.sort(key=lambda slot: slot.choice.form is not blame.got)
+            named.sort(key=lambda slot: _suspicion(slot, blame))
             if any(slot.move(blame.wanted) for slot in named):
                 return True
         if blame.wanted is not None:
@@ -255,6 +255,14 @@ class Search:
 
 
 _OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _suspicion(slot: Slot, blame: Blame) -> tuple[bool, bool, bool]:
+    """Return what puts the value that is most likely wrong first."""
+    form = slot.choice.form
+    fits = blame.wanted is not None and form in blame.wanted
+    # An object of options stands in each line that reads one; the option itself is meant.
+    return form is not blame.got, fits, not slot.choice.text
 
 
 def _is_called(slot: Slot, names: Sequence[str]) -> bool:
