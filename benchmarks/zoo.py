@@ -126,11 +126,12 @@ def run(names: Sequence[str], jobs: int) -> Iterator[Row]:
     """
     import torch
 
-    import nnlint.linter.engine  # noqa: F401 - imported once, for all children
+    import nnlint
     from nnlint.linter.operators.base import table
 
     torch.set_num_threads(1)
     table()
+    nnlint.lint(torch.nn.Linear(2, 2))  # imports what is needed, once for all children
     for kind in dict.fromkeys(name.partition(":")[0] for name in names):
         healthy.warm(kind)
     read, write = os.pipe()

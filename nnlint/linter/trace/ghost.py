@@ -75,3 +75,18 @@ def seeded() -> Iterator[None]:
             yield
         finally:
             random.setstate(state)
+
+
+@contextlib.contextmanager
+def uncompiled() -> Iterator[None]:
+    """Have `torch.compile` hand back what it is given: compiling takes long and hides what is called."""
+    original = torch.compile
+
+    def same(model: Any = None, **_: Any) -> Any:
+        return model if model is not None else lambda function: function
+
+    torch.compile = same
+    try:
+        yield
+    finally:
+        torch.compile = original  # type: ignore[assignment]

@@ -31,7 +31,7 @@ from nnlint.linter.trace.convert import (
     link,
     nodes_in,
 )
-from nnlint.linter.trace.ghost import Ghost, preserved, seeded, silence
+from nnlint.linter.trace.ghost import Ghost, preserved, seeded, silence, uncompiled
 from nnlint.linter.trace.positions import UserCode
 from nnlint.linter.trace.symbolic import is_layer, watching
 
@@ -155,6 +155,7 @@ def run(
         recorder,
         recorder.layers(),
         silence(),
+        uncompiled(),
         seeded(),
     ):
         try:

@@ -420,3 +420,17 @@ def test_a_run_meets_nothing_that_a_trace_left_in_the_model() -> None:
     graph = graph_of(body)
     assert graph.capture == "run"
     assert [n.path for n in graph.ops(linear.LINEAR)] == ["fc", "fc"]
+
+
+def test_what_forward_compiles_is_followed_all_the_same() -> None:
+    body = """    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        if x.sum() > 99:
+            return x
+        return torch.compile(lambda y: F.relu(self.fc(y)))(x)
+"""
+    graph = graph_of(body)
+    assert [n for n in names(graph) if n in ("linear", "relu")] == ["linear", "relu"]
