@@ -183,6 +183,8 @@ class Body:
             return self.names[name]
         if hasattr(builtins, name):
             return getattr(builtins, name)
+        if name not in _FORMER and self._otherwise(name):
+            return self.names[name]
         return _FORMER[name]
 
     def require(self, name: str, before: int | None = None) -> None:
@@ -254,11 +256,26 @@ class Body:
             self.require(name)
         return name in self.names or self._from_stars(name, bind=True)
 
-    def _run(self, statement: Statement) -> None:
+    def _otherwise(self, name: str) -> bool:
+        """Take a name from a branch whose condition is not met, where no other branch binds it.
+
+        The options that decide may have no defaults: without this the program could not go on.
+        """
+        with self.session.running():
+            for statement in self.index.effects.get(name, ()):
+                if name in statement.binds and statement.tests:
+                    self._run(statement, anyway=True)
+                if name in self.names:
+                    return True
+        return False
+
+    def _run(self, statement: Statement, *, anyway: bool = False) -> None:
         order = statement.order
         if order in self._failed:
             raise self._failed[order]
-        if order in self._done or statement in self._stack or not self._applies(statement):
+        if order in self._done or statement in self._stack:
+            return
+        if not anyway and not self._applies(statement):
             return
         self._stack.append(statement)
         try:
@@ -452,7 +469,7 @@ def _exported(module: Any) -> list[str]:
 
 def _offers(module: Any, name: str) -> bool:
     if isinstance(module, standin.StandIn):
-        return True
+        return not hasattr(builtins, name)  # what is not installed may have any other name
     if isinstance(module, LazyModule):
         return module.nnlint_body.offers(name)
     names = getattr(module, "__all__", None)

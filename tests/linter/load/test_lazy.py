@@ -109,6 +109,27 @@ def test_conditions(imported, wide):
     assert imported(text).f() == ("wide" if wide else "narrow")
 
 
+def test_a_name_that_no_condition_allows_comes_from_the_first_branch_that_binds_it(imported):
+    module = imported(
+        """
+        kind = None
+        if kind == "photo":
+            raise ValueError
+            channels = 3
+        elif kind == "scan":
+            channels = 1
+            size = 8
+        else:
+            size = 4
+        def f(): return channels, size
+        def g(): return unknown
+        """
+    )
+    assert module.f() == (3, 4)
+    with pytest.raises(NameError):
+        module.g()
+
+
 def test_a_condition_that_cannot_be_told_is_false(imported):
     module = imported("if open('nowhere').read():\n    x = 1\nelse:\n    x = 2\n")
     assert module.x == 2
@@ -178,6 +199,19 @@ def test_everything_of_a_module(imported):
     assert module.f()[::3] == (1, 6)
     assert module.d == 7
     assert not hasattr(module, "_b")
+
+
+def test_everything_of_what_is_not_installed_hides_no_built_in_name(imported):
+    module = imported(
+        """
+        from nowhere import *
+        class Base:
+            def __init__(self): self.size = len([measure])
+        class Net(Base):
+            def __init__(self): super().__init__()
+        """
+    )
+    assert module.Net().size == 1
 
 
 def test_modules_that_import_one_another(imported):
