@@ -314,8 +314,13 @@ class _Work:
         """Return the result of a model that an exception of the user's code stopped."""
         wanted = standin.cause(error)
         if wanted is None:
-            if stage != "import" and (failures.is_abstract(error) or failures.is_elsewhere(error)):
-                at, _ = self.code.raised(error.__traceback__)
+            at, _ = self.code.raised(error.__traceback__)
+            if failures.is_out_of_memory(error):
+                _lift_memory_limit()
+                finding = failures.too_large(target, stage, at, self.job.memory_bytes)
+            elif stage != "import" and (
+                failures.is_abstract(error) or failures.is_elsewhere(error)
+            ):
                 finding = failures.stopped(target, error, at)
             else:
                 finding = self._raised(error, stage, target)
