@@ -38,7 +38,7 @@ from nnlint.linter.trace.hints import Facts, alternatives
 from nnlint.linter.trace.positions import UserCode
 from nnlint.linter.trace.recorded import Run, run
 from nnlint.linter.trace.repair import SIZED, SURE, UNSURE, repairs, sources
-from nnlint.linter.trace.wishes import is_fixed, needed
+from nnlint.linter.trace.wishes import is_fixed, misfit, needed
 
 # Not 2 or 3, which is what a tuple of inputs is unpacked into.
 BATCH = 4
@@ -327,6 +327,8 @@ def _identity(node: Node) -> tuple[Any, ...]:
 
 def _amount(node: Node) -> int | None:
     """Return the number that a call's input must have right: features, values of one sample."""
+    if (found := misfit(node)) is not None:
+        return (found[0].info.shape or ())[found[1]]
     value = node.args.get("input")
     shape = value.info.shape if isinstance(value, Node) else None
     if not shape:

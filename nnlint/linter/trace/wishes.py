@@ -69,7 +69,42 @@ def needed(node: Node) -> int | None:
     if node.op is moving.VIEW and (sizes := _flat(node.args.get("shape"))):
         fixed = is_fixed(node)
         return math.prod(size for size in sizes[0 if fixed else 1 :] if size > 0)
+    found = misfit(node)
+    return None if found is None else found[2]
+
+
+def misfit(node: Node) -> tuple[Node, int, int] | None:
+    """Find the one dimension in which a value does not fit one that parameters alone make.
+
+    Returns:
+        The value, the dimension, and the size that it should have.
+    """
+    parts = [n for n in _nodes(list(node.args.values())) if n.info.shape]
+    if len(parts) != 2 or not node.family(Family.ELEMENTWISE):
+        return None
+    for value, fixed in (parts, parts[::-1]):
+        found, wanted = value.info.shape or (), fixed.info.shape or ()
+        wrong = [
+            i
+            for i, (f, w) in enumerate(zip(found[::-1], wanted[::-1], strict=False), start=1)
+            if f != w and 1 not in (f, w)
+        ]
+        if len(wrong) == 1 and _is_constant(fixed) and not _is_constant(value):
+            return value, len(found) - wrong[0], wanted[-wrong[0]]
     return None
+
+
+def _is_constant(node: Node) -> bool:
+    """Tell whether no input goes into a value."""
+    queue, seen = [node], {node}
+    while queue:
+        current = queue.pop()
+        if current.kind == "input":
+            return False
+        fresh = [source for source in current.inputs if source not in seen]
+        seen.update(fresh)
+        queue += fresh
+    return True
 
 
 def is_fixed(node: Node) -> bool:

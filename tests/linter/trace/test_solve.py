@@ -264,3 +264,28 @@ def forward(self, images, targets=None):
     for record in records.items:
         assert isinstance(record, Keyed)
         assert {key for key, _ in record.items} == {"boxes", "labels"}
+
+
+def test_the_size_of_an_image_is_found_from_a_table_of_positions() -> None:
+    found = solved(
+        "self.patch = nn.Conv2d(3, 8, 4, 4)\nself.positions = nn.Parameter(torch.zeros(1, 144, 8))",
+        """
+def forward(self, x):
+    return self.patch(x).flatten(2).transpose(1, 2) + self.positions
+""",
+    )
+    assert shapes(found.state) == {"x": (4, 3, 48, 48)}
+
+
+def test_an_image_that_the_code_calls_too_small_is_enlarged() -> None:
+    found = solved(
+        "self.conv = nn.Conv2d(3, 8, 4, 4)",
+        """
+def forward(self, x):
+    x = self.conv(x)
+    if x.shape[-1] < 16:
+        raise ValueError("feature maps are too small for four levels")
+    return x
+""",
+    )
+    assert shapes(found.state) == {"x": (4, 3, 64, 64)}
