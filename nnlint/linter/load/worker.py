@@ -302,7 +302,7 @@ class _Work:
         at, _ = self.code.raised(error.__traceback__)
         if standin.cause(error) is not None or failures.is_out_of_memory(error):
             return self._stopped(error, stage, target)
-        if outcome.assumed:
+        if outcome.assumed or not outcome.reached:
             finding = failures.arguments_do_not_fit(target, outcome.assumed, error, at)
             return self._failed(target, finding, "arguments")
         if outcome.origin == "project":
