@@ -62,7 +62,7 @@ def needed(node: Node) -> int | None:
     weight = node.parameter("weight")
     if node.op is lin.LINEAR and weight is not None:
         return int(weight.shape[-1])
-    if node.op is lin.MATMUL:
+    if node.op is lin.MATMUL and misfit(node) is None:
         other = node.args.get("other")
         shape = other.info.shape if isinstance(other, Node) else None
         return None if not shape else shape[-2] if len(shape) > 1 else shape[0]
@@ -80,14 +80,15 @@ def misfit(node: Node) -> tuple[Node, int, int] | None:
         The value, the dimension, and the size that it should have.
     """
     parts = [n for n in _nodes(list(node.args.values())) if n.info.shape]
-    if len(parts) != 2 or not node.family(Family.ELEMENTWISE):
+    if len(parts) != 2 or not (node.op is lin.MATMUL or node.family(Family.ELEMENTWISE)):
         return None
+    last = 2 if node.op is lin.MATMUL else 0  # a product's last two dimensions are no batch
     for value, fixed in (parts, parts[::-1]):
         found, wanted = value.info.shape or (), fixed.info.shape or ()
         wrong = [
             i
             for i, (f, w) in enumerate(zip(found[::-1], wanted[::-1], strict=False), start=1)
-            if f != w and 1 not in (f, w)
+            if i > last and f != w and 1 not in (f, w)
         ]
         if len(wrong) == 1 and _is_constant(fixed) and not _is_constant(value):
             return value, len(found) - wrong[0], wanted[-wrong[0]]
@@ -317,6 +318,10 @@ def _indexed(node: Node, value: Node, text: str) -> Iterator[Wish]:
     for argument in _nodes(index):
         if argument.info.kind == "float":
             yield Wish(argument, None, "int")
+        elif argument.info.kind == "bool" and argument.info.shape:
+            # A mask has the sizes of what it is a mask for.
+            mask = argument.info.shape
+            yield Wish(argument, (*shape[: len(mask)], *mask[len(shape) :]))
     if "out of bounds" in text:
         places = index if isinstance(index, tuple) else (index,)
         needed = list(shape)
@@ -453,7 +458,8 @@ def _broadcast(node: Node) -> Iterator[Wish]:
 
 _DIMENSION = re.compile(r"expected to be in range of \[-(\d+), \d+\], but got (-?\d+)")
 _SMALL = re.compile(
-    "too small|should be less than|greater than actual|more than 1 value|must match (except|the size)"
+    "too small|should be less than|greater than (actual|zero)|more than 1 value"
+    "|must match (except|the size)|should not be zero"
 )
 _EXPECTED = re.compile(r"[Ee]xpected (\d)D|(\d)D (?:or \dD )?(?:\([^)]*\) )?tensor")
 
