@@ -18,7 +18,7 @@ from torch import nn
 from tests import zoo
 
 _LARGE = 150_000_000
-_LARGE_NAMES = re.compile("large|huge|giant|gigantic|enormous|so400m|xl|_l_|1b|7b")
+_LARGE_NAMES = re.compile("large|huge|giant|gigantic|enormous|so400m|xl|_l_|\\d+b_")
 KINDS = ("torchvision", "timm", "transformers")
 
 # Sizes of a small configuration, by the names that the configurations of transformers use.
