@@ -17,6 +17,7 @@ from nnlint.linter.discover.values import (
     Constant,
     Either,
     Function,
+    Opaque,
     Ref,
     Sequence,
     Table,
@@ -127,7 +128,8 @@ class Modules(Choices):
         found: dict[str, Value] = {}
         for name in self._public(unit, hops):
             value = self.member(unit, name)
-            if value is not None and not isinstance(value, Ref | Space):
+            foreign = isinstance(value, Opaque) and name in unit.names.bindings
+            if value is not None and not isinstance(value, Ref | Space) and not foreign:
                 found.setdefault(name, value)
             if len(found) >= _MAX_MEMBERS:
                 break

@@ -156,6 +156,8 @@ class _Run:
         """Tell whether a global without a value, which is filled from now on, was to blame."""
         error, result = outcome.error, outcome.result
         if error is not None:
+            if self.subject.globals.open_option(error):
+                return True
             if standin.cause(error) is None:
                 return False
             return self.subject.globals.open(wanting(error.__traceback__))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping
 from typing import Literal
@@ -78,6 +79,8 @@ def is_elsewhere(error: BaseException) -> bool:
     """
     if is_out_of_memory(error):
         return False
+    if isinstance(error, AttributeError) and isinstance(error.obj, argparse.Namespace):
+        return True  # the program sets this option before it builds the model
     return isinstance(error, OSError) or (
         isinstance(error, (RuntimeError, ValueError)) and bool(_ELSEWHERE.search(str(error)))
     )

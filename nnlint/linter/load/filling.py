@@ -2,11 +2,13 @@
 
 A file says `n_actions = env.action_space.n`, and the package of the environment is not installed:
 the name then stands for a stand-in. Where a model fails for want of such a value, and the name is
-no import or definition, a typical value takes its place for the next attempts at this model.
+no import or definition, a typical value takes its place for the next attempts at this model. So does
+one for an option that the parser does not know, since the program sets it later: `args.size = ...`.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +42,7 @@ class Filling:
 
     def __init__(self) -> None:
         self._places: dict[tuple[int, str], Place] = {}
+        self._options: dict[tuple[int, str], argparse.Namespace] = {}
 
     def open(self, found: Iterator[Place]) -> bool:
         """Have further globals filled from now on; tell whether there are any."""
@@ -48,17 +51,30 @@ class Filling:
             self._places.setdefault((id(place.names), place.name), place)
         return len(self._places) > before
 
+    def open_option(self, error: BaseException) -> bool:
+        """Have an option that is missing filled from now on; tell whether one is to blame."""
+        match error:
+            case AttributeError(name=str(name), obj=argparse.Namespace() as options):
+                new = (id(options), name) not in self._options
+                self._options[id(options), name] = options
+                return new
+        return False
+
     def fill(self, search: Search, model: Callable[..., Any]) -> None:
         """Give each of them the value that is assumed for it now."""
         for place in self._places.values():
             uses = search.uses_of_global(model, place.name)
             place.names[place.name] = search.ask(Question(place.name, (place.name,), uses))
+        for (_, name), options in self._options.items():
+            setattr(options, name, search.ask(Question(f"options.{name}", (name,))))
 
     def undo(self) -> None:
         """Put back what they stood for."""
         for place in self._places.values():
             place.names[place.name] = place.before
-        self._places = {}
+        for (_, name), options in self._options.items():
+            vars(options).pop(name, None)
+        self._places, self._options = {}, {}
 
 
 def wanting(traceback: TracebackType | None) -> Iterator[Place]:

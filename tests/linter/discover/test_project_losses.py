@@ -422,3 +422,20 @@ def test_a_notebook_that_trains_the_model(across):
     text = json.dumps(notebook, indent=1)
     found = across("net.py", {"net.py": NET, "lessons/train.ipynb": text})
     assert losses(found["Net"]) == [("CrossEntropyLoss", "train.ipynb", True)]
+
+
+def test_the_only_loss_of_a_module_by_a_name_that_a_file_tells(across):
+    files = {
+        "net.py": NET,
+        "trainer.py": TRAINER,
+        "losses.py": "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
+        "def nll(output, target):\n    return F.nll_loss(output, target)\n",
+        "main.py": "import json\nimport losses\nfrom net import Net\nfrom trainer import Trainer\n"
+        "config = json.load(open(name))\n"
+        "Trainer(Net(), getattr(losses, config['loss'])).fit(loader)\n",
+    }
+    assert losses(across("net.py", files)["Net"]) == [("nll_loss", "losses.py", True)]
+    files["losses.py"] += (
+        "def likelihood(output, target):\n    return F.poisson_nll_loss(output, target)\n"
+    )
+    assert not any(sure for _, _, sure in losses(across("net.py", files)["Net"]))

@@ -239,6 +239,14 @@ def test_a_global_that_comes_from_what_is_not_installed(assumed):
     assert assumed(text, "model") == {"n_actions": "64"}
 
 
+def test_an_option_that_the_program_sets_later(assumed):
+    text = "import argparse\nparser = argparse.ArgumentParser()\n"
+    text += "parser.add_argument('--width', default=8)\nargs = parser.parse_args()\n"
+    text += "def load():\n    args.n_classes = len(open('labels').read())\n"
+    text += net("width=8", "self.fc = nn.Linear(args.width, args.n_classes)")
+    assert assumed(text) == {"options.n_classes": "10"}
+
+
 def test_a_default_that_comes_from_what_is_not_installed(assumed):
     text = "import nowhere\nwidth = nowhere.width\n"
     text += net("width=width", "self.fc = nn.Linear(width, 2)")
@@ -269,6 +277,7 @@ def test_a_search_that_finds_nothing_ends(lint):
     ("body", "obstacle"),
     [
         ("open('/nowhere/weights.bin')", "build"),
+        ("import argparse; argparse.Namespace().missing; self.x = 1", "build"),
         ("torch.distributed.get_rank(torch.distributed.group.WORLD)", "build"),
         ("raise ValueError('bad')", "build"),
     ],
