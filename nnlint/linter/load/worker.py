@@ -34,6 +34,7 @@ from nnlint.linter.load import (
     devices,
     drawing,
     failures,
+    former,
     guard,
     importing,
     options,
@@ -118,8 +119,8 @@ def _prepare(job: Job) -> None:
 
 @contextlib.contextmanager
 def _conditions() -> Iterator[None]:
-    """Give the user's code a CPU, default options, and no trained weights."""
-    with devices.on_cpu(), options.defaults(), weights.absent():
+    """Give the user's code a CPU, default options, no trained weights, and what there once was."""
+    with devices.on_cpu(), options.defaults(), weights.absent(), former.accepted():
         yield
 
 

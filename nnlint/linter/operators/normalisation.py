@@ -10,7 +10,8 @@ BATCH_NORM = operator(
     Family.NORM,
     params="input running_mean running_var weight bias training momentum eps",
     shape=shapes.batch_norm,
-    modules="BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d",
+    modules="BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d"
+    " modules.batchnorm._BatchNorm",
     functions="F.batch_norm torch.batch_norm",
     aten="batch_norm",
     learned=True,

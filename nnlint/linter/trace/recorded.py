@@ -262,7 +262,7 @@ class _Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         versions = _versions((args, kwargs))
         try:
-            result = func(*args, **kwargs)
+            result = _done(func, name, args, kwargs)
         except Exception as error:
             self._fail(self._called(func, name, args, kwargs), error)
             raise
@@ -426,6 +426,20 @@ class _Recorder(TorchFunctionMode):
     def _stop_in_time(self) -> None:
         if len(self.nodes) > MAX_NODES or time.thread_time() > self._until:
             raise StoppedError
+
+
+def _done(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function.
+
+    Earlier versions of PyTorch laid out the results of arithmetic in order, so a view of them was
+    possible that no longer is.
+    """
+    try:
+        return func(*args, **kwargs)
+    except RuntimeError as error:
+        if name != "view" or "compatible with input tensor's size and stride" not in str(error):
+            raise
+        return args[0].contiguous().view(*args[1:], **kwargs)
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

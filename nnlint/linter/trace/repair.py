@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import types
@@ -235,6 +236,9 @@ _UNPACKED = re.compile(r"expected (?:at least )?(\d+)")
 def _misused(
     error: Exception, state: State, made: Mapping[str, Any], batch: int
 ) -> Iterator[dict[str, Value]]:
+    if isinstance(error, KeyError) and (name := _keyword(error)) and name not in state:
+        for value in (item_named(name, batch), Drawn((batch, FEATURES))):
+            yield {**state, name: value}
     suspects = list(_suspects(error, state, made))
     if isinstance(error, KeyError) or _LACKING.search(str(error)):
         # What was asked may be a copy of what was passed.
@@ -279,6 +283,19 @@ def _misused(
                 yield put(state, path, Several("list", (old, old)))
         elif isinstance(old, Fixed):
             yield put(state, path, Drawn((batch, FEATURES)))
+
+
+def _keyword(error: KeyError) -> str:
+    """Return the keyword argument that is asked for in vain, "" where it is something else."""
+    key = _key(error)
+    for traceback in _frames(error.__traceback__):
+        code, values = traceback.tb_frame.f_code, traceback.tb_frame.f_locals
+        if code.co_name == "forward" and code.co_flags & inspect.CO_VARKEYWORDS:
+            positional = bool(code.co_flags & inspect.CO_VARARGS)
+            place = code.co_argcount + code.co_kwonlyargcount + positional
+            given = values.get(code.co_varnames[place], {})
+            return key if isinstance(key, str) and key.isidentifier() and key not in given else ""
+    return ""
 
 
 def _told(state: State, path: Path, old: Drawn, text: str) -> Iterator[dict[str, Value]]:
@@ -430,8 +447,6 @@ def part_of_sample(name: str) -> Value:
 
 def item_named(name: Any, batch: int) -> Value:
     """Return a first guess of what a dict or an object holds under a name."""
-    import inspect
-
     from nnlint.linter.trace.hints import Facts, alternatives
 
     if not isinstance(name, str) or not name.isidentifier():

@@ -374,3 +374,26 @@ def forward(self, x):
 """,
     )
     assert shapes(found.state) == {"x": (4, 3, 48, 48)}
+
+
+def test_a_view_of_values_out_of_order_is_taken_as_one_of_a_copy() -> None:
+    found = solved(
+        "self.fc = nn.Linear(32, 4)",
+        """
+def forward(self, x):
+    x = x.view(x.size(0), 4, 8).transpose(1, 2) * 2
+    return self.fc(x.view(x.size(0), 32))
+""",
+    )
+    assert torch.Size(shapes(found.state)["x"]).numel() == 4 * 32
+
+
+def test_keywords_that_forward_asks_for_are_passed() -> None:
+    found = solved(
+        "self.fc = nn.Linear(8, 4)\nself.embed = nn.Linear(6, 4)",
+        """
+def forward(self, x, **kwargs):
+    return self.fc(x) + self.embed(kwargs["context"])
+""",
+    )
+    assert shapes(found.state) == {"x": (4, 8), "context": (4, 6)}
