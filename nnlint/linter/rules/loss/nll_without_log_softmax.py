@@ -9,7 +9,7 @@ from nnlint.linter.graph import ModelGraph, Node
 from nnlint.linter.operators import activation as act
 from nnlint.linter.operators import arithmetic as math_ops
 from nnlint.linter.operators.base import Family
-from nnlint.linter.operators.loss import NLL_LOSS
+from nnlint.linter.operators.loss import CTC, NLL_LOSS
 from nnlint.linter.rules.assumptions import may_be_assumed
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.loss.origins import SOFTMAXES, Origin, Origins
@@ -22,6 +22,8 @@ from nnlint.linter.rules.loss.predictions import (
     without_loss,
 )
 
+_LOSSES = frozenset({NLL_LOSS, CTC})
+_LOGITS_TOO = {NLL_LOSS: ", or use cross_entropy, which takes logits"}
 # Whatever has one of these on its last step was meant to be a logarithm.
 _LOGARITHMS = frozenset(
     {
@@ -37,17 +39,17 @@ _LOGARITHMS = frozenset(
 
 
 class NllWithoutLogSoftmax(Rule):
-    """A softmax or raw logits reach `NLLLoss`, which expects log-probabilities.
+    """A softmax or raw logits reach `NLLLoss` or `CTCLoss`, which expect log-probabilities.
 
     ## What it does
-    Reports a prediction of `nn.NLLLoss` or `F.nll_loss` in training code that is a softmax
-    without a logarithm, another activation, or the plain output of a layer.
+    Reports a prediction of `nn.NLLLoss`, `nn.CTCLoss` or their functions in training code that
+    is a softmax without a logarithm, another activation, or the plain output of a layer.
 
     ## Why is this bad?
     `NLLLoss` contains no logarithm: it returns minus the value at the label. For probabilities
     that is minus the probability, whose gradient is weak exactly where the model is wrong; for
     logits the loss falls without bound, towards minus infinity, while all other classes are
-    ignored. Nothing raises.
+    ignored. `CTCLoss` adds up the likelihood of alignments from such values. Nothing raises.
 
     ## Example
     ```python
@@ -94,7 +96,7 @@ class NllWithoutLogSoftmax(Rule):
     ```
 
     ## How it is decided
-    From the prediction of each `nll_loss` that training runs, the graph is followed back through
+    From the prediction of each such loss that training runs, the graph is followed back through
     reshapes, slices, casts, dropout, pooling and interpolation. Softmaxes and activations there
     are reported, and so are layers with trained weights, alone or added and scaled. A logarithm
     of any kind ends the search in silence. Any other arithmetic is not judged.
@@ -114,9 +116,9 @@ class NllWithoutLogSoftmax(Rule):
     probe = "initial-loss"
 
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:
-        """Yield what reaches an nll_loss without a logarithm."""
+        """Yield what reaches a loss of log-probabilities without a logarithm."""
         origins = Origins(resampled=True)
-        for loss, prediction in predictions(graph, frozenset({NLL_LOSS})):
+        for loss, prediction in predictions(graph, _LOSSES):
             origin = origins.of(prediction)
             if origin.ops & _LOGARITHMS:
                 continue
@@ -132,7 +134,7 @@ class NllWithoutLogSoftmax(Rule):
             if unknown is not None:
                 yield unknown_operation(unknown)
             else:
-                yield NotChecked("whether nll_loss gets log-probabilities is not known")
+                yield NotChecked(f"whether {title(loss)} gets log-probabilities is not known")
         yield from without_loss(graph, lambda output: origins.of(output).ops <= SOFTMAXES)
 
     def _found(self, graph: ModelGraph, node: Node, loss: Node, text: str) -> Finding:
@@ -140,12 +142,12 @@ class NllWithoutLogSoftmax(Rule):
         return self.finding(
             graph,
             node,
-            f"{text} into nll_loss, which expects log-probabilities",
+            f"{text} into {title(loss)}, which expects log-probabilities",
             help="use log_softmax in place of softmax"
             if probabilities
-            else "apply log_softmax, or use cross_entropy, which takes logits",
+            else f"apply log_softmax{_LOGITS_TOO.get(loss.op, '')}",
             related=loss_place(graph, loss),
-            evidence={"loss": "nll_loss", "reached_by": title(node)},
+            evidence={"loss": title(loss), "reached_by": title(node)},
         )
 
 
