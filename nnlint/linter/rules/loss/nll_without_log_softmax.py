@@ -23,7 +23,6 @@ from nnlint.linter.rules.loss.predictions import (
 )
 
 _LOSSES = frozenset({NLL_LOSS, CTC})
-_LOGITS_TOO = {NLL_LOSS: ", or use cross_entropy, which takes logits"}
 # Whatever has one of these on its last step was meant to be a logarithm.
 _LOGARITHMS = frozenset(
     {
@@ -145,7 +144,9 @@ class NllWithoutLogSoftmax(Rule):
             f"{text} into {title(loss)}, which expects log-probabilities",
             help="use log_softmax in place of softmax"
             if probabilities
-            else f"apply log_softmax{_LOGITS_TOO.get(loss.op, '')}",
+            else "apply log_softmax, or use cross_entropy, which takes logits"
+            if loss.op is NLL_LOSS
+            else "apply log_softmax",
             related=loss_place(graph, loss),
             evidence={"loss": title(loss), "reached_by": title(node)},
         )
