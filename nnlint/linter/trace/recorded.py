@@ -360,7 +360,7 @@ class _Recorder(TorchFunctionMode):
             reflected = _REFLECTED.get(name)
             node.target = reflected or _OPERATORS[name]
             bind_function(node, node.target, values[::-1] if reflected else values, named)
-        elif hasattr(torch.Tensor, name) and getattr(torch.Tensor, name) is func:
+        elif getattr(torch.Tensor, name, None) in (func, getattr(func, "__wrapped__", func)):
             node.target = name
             bind_method(node, name, values, named)
         else:

@@ -459,3 +459,34 @@ def test_what_forward_compiles_is_followed_all_the_same() -> None:
 """
     graph = graph_of(body)
     assert [n for n in names(graph) if n in ("linear", "relu")] == ["linear", "relu"]
+
+
+@pytest.mark.parametrize("branch", ["", "if x.sum() > 1e9: x = x[:1]"])
+def test_python_s_operators_are_operators_of_the_graph_however_it_is_taken(branch: str) -> None:
+    graph = graph_of(
+        f"""    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.fc(x)
+        {branch or "pass"}
+        y = x ** 2
+        y = 2 ** y
+        y = 1 - y / 3
+        y = 1 / (y - x * 2 + 1)
+        y = -abs(y) @ x.t()
+        y **= 2
+        y += 1
+        y -= 1
+        y *= 2
+        y /= 2
+        return y
+"""
+    )
+    assert graph.capture == ("run" if branch else "fx")
+    names = [node.op.name if node.op else node.name for node in graph.nodes if node.kind == "op"]
+    start = names.index("pow")
+    assert names[start:] == (
+        "pow pow div sub mul sub add div abs neg t matmul pow add sub mul div".split()
+    )
