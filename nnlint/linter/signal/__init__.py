@@ -1,0 +1,1 @@
+"""Signal propagation: how large activations and gradients are, told without running the model."""
