@@ -152,14 +152,13 @@ def activation(call: Call) -> Step:
 def positive(call: Call) -> Step:
     """Follow functions of positive values, where the values keep away from zero."""
     x = call.value()
-    lowest = float((x.mean - 3 * x.var.sqrt()).min())
-    if lowest <= 0:
-        if float(x.mean.min()) <= 0:
-            raise UnfollowedError("its operand comes close to zero")
-        x = replace(x, var=torch.minimum(x.var, (x.mean / 4).square()))
+    if float(x.mean.min()) <= 0:
+        raise UnfollowedError("its operand comes close to zero")
+    # A Gaussian would reach below zero, the operand does not.
+    x = replace(x, var=torch.minimum(x.var, (x.mean / 8).square()))
     op = call.node.op
     assert op is not None
-    found = image(_POSITIVE[op], x.mean, x.var.clamp(max=1e300))
+    found = image(_POSITIVE[op], x.mean, x.var)
 
     def pull(g: Gradient) -> Iterator[Pulled]:
         yield from call.back("input", masked(g, x, found))

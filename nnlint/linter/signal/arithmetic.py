@@ -11,7 +11,7 @@ import torch
 from nnlint.linter.graph import Node
 from nnlint.linter.operators import arithmetic as ops
 from nnlint.linter.signal.base import Call, Pulled, Step, UnfollowedError, follows
-from nnlint.linter.signal.moments import RANDOM, Gradient, Shape, Value, folded, joint, numbers, summed
+from nnlint.linter.signal.moments import RANDOM, Gradient, Shape, Value, folded, even, joint, numbers, summed, weighed
 
 
 def aligned(x: Value, y: Value) -> tuple[Value, Value, Shape]:
@@ -46,6 +46,7 @@ def _ranked(x: Value, rank: int) -> Value:
         x.var.reshape(*lead, *x.var.shape),
         x.shared,
         (0.0,) * extra + x.near,
+        None if x.profile is None else x.profile.reshape(*lead, *x.profile.shape),
     )
 
 
@@ -142,7 +143,8 @@ def add(x: Value, y: Value, alpha: float = 1.0, *, same: bool = False) -> Value:
     mean = x.mean + alpha * y.mean
     var = x.var + alpha**2 * y.var
     shared, near = blend([(float(x.var.mean()), x), (alpha**2 * float(y.var.mean()), y)], len(shape))
-    return Value(shape, x.roles, mean, var, shared, near)
+    weights = [(float(x.square.mean()), x.profile), (alpha**2 * float(y.square.mean()), y.profile)]
+    return Value(shape, x.roles, mean, var, shared, near, weighed(weights))
 
 
 @follows(ops.ADD, ops.SUB, ops.RSUB)
@@ -190,7 +192,8 @@ def multiply(x: Value, y: Value) -> Value:
         (float(yx.mean()), y),
     ]
     shared, near = blend(parts, rank)
-    return Value(shape, x.roles, mean, var, shared, near)
+    profile = x.profile if y.profile is None else (y.profile if x.profile is None else even(x.profile * y.profile))
+    return Value(shape, x.roles, mean, var, shared, near, profile)
 
 
 def _both(x: Value, y: Value) -> tuple[float, ...]:

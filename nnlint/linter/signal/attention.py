@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 
@@ -63,6 +64,12 @@ class Heads:
         even = u + (1 - u) / max(self.keys, 1)
         return Value(shape, v.roles, v.mean, v.var * kept, min(even / kept, 1.0) if kept > 0 else 0.0)
 
+    def of_scores(self, g: Gradient) -> float:
+        """Return the mean square of the gradient of the scores."""
+        v = self.value
+        inner = float(g.power.mean()) * self.width * float(v.var.mean()) * (1 - v.shared)
+        return self.sum_of_squares / self.keys * inner
+
     def backward(self, g: Gradient) -> tuple[Gradient, Gradient, Gradient]:
         """Return the gradients of query, key and value, by layouts of these.
 
@@ -80,8 +87,7 @@ class Heads:
         common = g.common * (n / m) ** 2 / total if total > 0 else 0.0
         own = max(even / total - common, 0.0) if total > 0 else 0.0
         dv = Gradient(v.shape, v.roles, _fit(g.power * total, v), common, own)
-        inner = float(g.power.mean()) * self.width * float(v.var.mean()) * (1 - v.shared)
-        ds = s / m * inner * self.scale**2
+        ds = self.of_scores(g) * self.scale**2
         dq = m * ds * float(k.var.mean()) * (1 - k.shared)
         q_mean = float(q.mean.square().mean()) + q.shared * float(q.var.mean())
         q_all = float(q.square.mean())
@@ -121,6 +127,8 @@ def scaled_dot_product(call: Call) -> Step:
     def pull(g: Gradient) -> Iterator[Pulled]:
         for name, found in zip(("query", "key", "value"), heads.backward(g), strict=True):
             yield from call.back(name, found)
+        if (mask := call.source("attn_mask")) is not None:
+            yield from _to_bias(call, heads, g, mask, prod(shape[:-1]) * k.shape[-2])
 
     return Step(heads.forward(shape), pull)
 
@@ -278,6 +286,7 @@ class Scores:
     query: Node
     key: Node
     scale: float
+    biases: tuple[Node, ...] = ()
 
 
 _KEEPS = frozenset({dropout.DROPOUT, moving.IDENTITY, moving.CAST, moving.FLOAT, arithmetic.MASKED_FILL, moving.VIEW, moving.UNSQUEEZE, moving.SQUEEZE})
@@ -287,19 +296,21 @@ def _scores(node: Node) -> Scores | None:
     """Walk back from attention weights to the product of queries and keys."""
     softmax_seen = False
     scale = 1.0
+    biases: list[Node] = []
     for _ in range(24):
         if node.op is activation.SOFTMAX:
             softmax_seen = True
         elif softmax_seen and node.op is ops.MATMUL:
             q, k = node.args.get("input"), node.args.get("other")
-            return Scores(q, k, scale) if isinstance(q, Node) and isinstance(k, Node) else None
+            return Scores(q, k, scale, tuple(biases)) if isinstance(q, Node) and isinstance(k, Node) else None
         elif softmax_seen and node.op in {arithmetic.MUL, arithmetic.DIV}:
             other = node.arg("other")
             if not isinstance(other, (int, float)):
                 return None
             scale = scale * other if node.op is arithmetic.MUL else scale / other
         elif softmax_seen and node.op is arithmetic.ADD:
-            pass
+            other = node.args.get("other")
+            biases += [other] if isinstance(other, Node) else []
         elif node.op not in _KEEPS:
             return None
         inputs = data_inputs(node)
@@ -324,8 +335,19 @@ def _attention(call: Call, scores: Scores, a: Value, v: Value, source: Node) -> 
         yield Slot(scores.query), dq
         yield Slot(scores.key), dk
         yield Slot(source), dv
+        for bias in scores.biases:
+            yield from _to_bias(call, heads, g, bias, prod(a.shape))
 
     return Step(heads.forward(call.shape), pull)
+
+
+def _to_bias(call: Call, heads: Heads, g: Gradient, bias: Node, count: int) -> Iterator[Pulled]:
+    """Yield the gradient of what is added to the scores: that of the scores, summed over repeats."""
+    value = call.values.get(bias)
+    if isinstance(value, Value) and value.constant and value.shape:
+        repeats = count / max(prod(value.shape), 1)
+        power = heads.of_scores(g) * repeats
+        yield Slot(bias), Gradient(value.shape, value.roles, numbers(power, len(value.shape)))
 
 
 def _product(call: Call, x: Value, y: Value) -> Step:
@@ -342,18 +364,28 @@ def _product(call: Call, x: Value, y: Value) -> Step:
     var = max(inner * k * (full - together) + (inner**2 * (together - mx * my) if over_positions else 0.0), 0.0)
     if not over_positions:
         var = inner * (vx * vy + vx * my + vy * mx)
+    # Rows with nearly the same weights give nearly the same sums.
+    alike = mx * (inner * k * vy * (1 - uy) + inner**2 * uy * vy) if over_positions else 0.0
     roles = call.node.info.batch or (0,)
     letters = "".join("s" if d in roles else ("p" if x.roles[-2] == "p" and d == rank - 2 else "c") for d in range(rank - 1))
     last = "p" if y.roles[-1] == "p" else "c"
-    value = Value(call.shape, letters + last, numbers(mean_all, rank), numbers(var, rank))
+    shared = min(alike / var, 1.0) if var > 0 else 0.0
+    value = Value(call.shape, letters + last, numbers(mean_all, rank), numbers(var, rank), shared)
 
     def pull(g: Gradient) -> Iterator[Pulled]:
         power = float(g.power.mean())
         rows, columns = call.shape[-2], call.shape[-1]
         if call.source("input") is not None:
-            yield from call.back("input", Gradient(x.shape, x.roles, numbers(power * columns * (my + vy), len(x.shape))))
+            own = (my + uy * vy) / (my + vy) if over_positions and my + vy > 0 else 0.0
+            found = Gradient(x.shape, x.roles, numbers(power * columns * (my + vy), len(x.shape)), 0.0, own)
+            yield from call.back("input", found)
         if call.source("other") is not None:
-            yield from call.back("other", Gradient(y.shape, y.roles, numbers(power * rows * (mx + vx), len(y.shape))))
+            coherent = (g.common + g.own) if over_positions else 0.0
+            together = rows**2 * coherent * mx
+            apart = rows * (coherent * vx + (1 - coherent) * (mx + vx))
+            own = (together + rows * (1 - coherent) * mx) / (together + apart) if over_positions and together + apart > 0 else 0.0
+            found = Gradient(y.shape, y.roles, numbers(power * (together + apart), len(y.shape)), 0.0, own)
+            yield from call.back("other", found)
 
     return Step(value, pull)
 

@@ -74,7 +74,9 @@ def roles_of(roles: str, old: Shape, new: Shape, batch: tuple[int, ...] | None) 
     result: list[str] = []
     for a, b in groups(old, new):
         letters = {roles[d] for d in a if old[d] != 1} or {roles[d] for d in a} or {"."}
-        if "c" in letters:
+        if "c" in letters and "s" in letters:
+            letter = "p"  # samples and channels in one: all of it varies
+        elif "c" in letters:
             letter = "c"
         elif len(letters) == 1:
             letter = next(iter(letters))

@@ -15,6 +15,7 @@ from nnlint.linter.signal.moments import (
     Gradient,
     Value,
     folded,
+    image_roles,
     joint,
     numbers,
     recast,
@@ -55,7 +56,7 @@ def linear_map(x: Value, weight: Matrix, bias: Matrix | None, batch: int) -> Map
         var = spread @ w.double().square().t()
     if bias is not None:
         mean = mean + bias.tensor.double()
-    value = Value(shape, roles, mean, var, x.shared, (*x.near[:-1], 0.0))
+    value = Value(shape, roles, mean, var, x.shared, (*x.near[:-1], 0.0), x.profile)
 
     def pull(g: Gradient) -> tuple[Gradient, list[Pulled]]:
         g = recast(g, roles)
@@ -228,7 +229,7 @@ def convolution(call: Call) -> Step:
         raise UnfollowedError("it has no weight")
     w, bias = weight.tensor, call.matrix("bias")
     groups = call.plain("groups", 1)
-    roles = "sc" + "p" * rank
+    roles = image_roles(x)
     x = folded(x, roles)
     outs, ins, kernel = w.shape[0], x.shape[1], tuple(w.shape[2:])
     stride, dilation = _several(call, "stride", rank, 1), _several(call, "dilation", rank, 1)
@@ -395,7 +396,7 @@ def transposed_convolution(call: Call) -> Step:
         raise UnfollowedError("it has no weight")
     w, bias = weight.tensor, call.matrix("bias")
     groups = call.plain("groups", 1)
-    roles = "sc" + "p" * rank
+    roles = image_roles(x)
     x = folded(x, roles)
     ins, kernel = x.shape[1], tuple(w.shape[2:])
     shape = call.shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
@@ -17,8 +17,8 @@ from nnlint.linter.signal.moments import Gradient, Value, folded, numbers
 DRAWS = 64
 
 
-def source(call: Call) -> tuple[Value, Gradient]:
-    """Return a loss's input and the gradient that it sends there.
+def source(call: Call) -> tuple[int | None, Gradient]:
+    """Return which of several values a loss takes, and the gradient that it sends there.
 
     Raises:
         UnfollowedError: The loss is not known.
@@ -26,12 +26,14 @@ def source(call: Call) -> tuple[Value, Gradient]:
     op = call.node.op
     if op not in _LOSSES:
         raise UnfollowedError("the gradient of its loss is not known")
-    x = call.value()
+    content = call.content()
+    index = 0 if isinstance(content, tuple) else None
+    x = content[0] if isinstance(content, tuple) else content
     g = _LOSSES[op](call, x)
     reduction = call.node.arg("reduction", "mean")
     if reduction == "sum":
         g = replace(g, power=g.power * float(_terms(op, x)) ** 2)
-    return x, g
+    return index, g
 
 
 def unit(x: Value) -> Gradient:
@@ -138,5 +140,3 @@ _LOSSES: dict[Operator | None, Callable[[Call, Value], Gradient]] = {
     ops.BCE_WITH_LOGITS: _binary_logits,
     ops.BCE: _binary,
 }
-
-Iterate = Iterator[Gradient]

@@ -33,7 +33,8 @@ class Value:
         shared: The part of the variance that the positions of one sample have in common: the
             correlation of two distant positions.
         near: For each dimension the correlation of what is not shared between neighbours.
-        paired: For each channel, which other values it goes with; kept by `Value.tie`.
+        profile: How the mean square is spread over positions, of mean 1 and of size 1 along
+            channels; None for evenly. A class token is often far smaller than the others.
     """
 
     shape: Shape
@@ -42,6 +43,7 @@ class Value:
     var: torch.Tensor
     shared: float = 0.0
     near: tuple[float, ...] = ()
+    profile: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.near:
@@ -117,6 +119,8 @@ def average(moments: torch.Tensor, shape: Shape) -> torch.Tensor:
 
 def folded(value: Value, roles: str) -> Value:
     """Return a value with other roles; differences along new random dimensions become variance."""
+    if value.profile is not None and roles != value.roles:
+        value = replace(value, profile=_over_positions(value.profile, roles))
     dims = [d for d, role in enumerate(roles) if role in RANDOM and value.mean.shape[d] > 1]
     spread = [d for d, role in enumerate(roles) if role in RANDOM and value.var.shape[d] > 1]
     if not dims and not spread:
@@ -130,8 +134,43 @@ def folded(value: Value, roles: str) -> Value:
         var = var + added
         after = float(var.mean())
         share = value.shared * before / after if after > 0 else 0.0
-        return replace(value, roles=roles, mean=mean, var=var, shared=share)
+        profile = value.profile
+        if profile is None:
+            others = [d for d in range(len(roles)) if d not in dims]
+            profile = even(value.square.mean(others, keepdim=True) if others else value.square)
+        return replace(value, roles=roles, mean=mean, var=var, shared=share, profile=profile)
     return replace(value, roles=roles, var=var)
+
+
+def _over_positions(profile: torch.Tensor, roles: str) -> torch.Tensor | None:
+    """Return a profile without what varies along dimensions that are not random."""
+    dims = [d for d, role in enumerate(roles) if role not in RANDOM and profile.shape[d] > 1]
+    return even(profile.mean(dims, keepdim=True)) if dims else profile
+
+
+def even(weights: torch.Tensor) -> torch.Tensor | None:
+    """Return weights over positions scaled to mean 1, None where all are the same."""
+    middle = weights.mean()
+    if weights.numel() == 1 or not bool(middle > 0):
+        return None
+    return weights / middle
+
+
+def weighed(parts: Iterable[tuple[float, torch.Tensor | None]]) -> torch.Tensor | None:
+    """Return the average of profiles, each with a weight."""
+    parts = list(parts)
+    total = sum(weight for weight, _ in parts)
+    if total <= 0 or all(profile is None for _, profile in parts):
+        return None
+    one = torch.ones((), dtype=torch.float64)
+    found = sum((w / total * (one if p is None else p) for w, p in parts), torch.zeros((), dtype=torch.float64))
+    return even(found)
+
+
+def image_roles(x: Value) -> str:
+    """Return the roles of (N, C, ...) where the first dimension may hold positions as well."""
+    first = x.roles[0] if x.roles[0] in RANDOM else SAMPLE
+    return first + CHANNEL + POSITION * (len(x.roles) - 2)
 
 
 def flattened(power: torch.Tensor, roles: str) -> torch.Tensor:
@@ -144,7 +183,10 @@ def recast(gradient: Gradient, roles: str) -> Gradient:
     """Return a gradient with other roles."""
     if roles == gradient.roles:
         return gradient
-    return replace(gradient, roles=roles, power=flattened(gradient.power, roles))
+    profile = gradient.profile
+    if profile is not None:
+        profile = _over_positions(profile, roles)
+    return replace(gradient, roles=roles, power=flattened(gradient.power, roles), profile=profile)
 
 
 def counts(shape: Shape, roles: str, batch: int, dims: Iterable[int] | None = None) -> tuple[int, int]:
@@ -201,12 +243,7 @@ def combined(first: Gradient, second: Gradient) -> Gradient:
         (wa * first.rest * x + wb * second.rest * y) / rest if rest > 0 else 0.0
         for x, y in zip(first.near, second.near, strict=True)
     )
-    profile = None
-    if first.profile is not None or second.profile is not None:
-        one = torch.ones((), dtype=torch.float64)
-        profile = wa * (one if first.profile is None else first.profile) + wb * (
-            one if second.profile is None else second.profile
-        )
+    profile = weighed([(wa, first.profile), (wb, second.profile)])
     return Gradient(
         first.shape,
         roles,
@@ -245,7 +282,8 @@ def joint(gradient: Gradient, value: Value, batch: int, dims: Iterable[int], *, 
     k = neighbours(gradient.near, value.near, gradient.shape, gradient.roles, dims)
     kg = neighbours(gradient.near, None, gradient.shape, gradient.roles, dims)
     kx = neighbours(value.near, None, value.shape, gradient.roles, dims)
-    whole = 1.0 - gradient.centred
+    # The sum is known to vanish only over all of them.
+    whole = 1.0 - gradient.centred * all(d in dims for d, role in enumerate(gradient.roles) if role in RANDOM and gradient.shape[d] > 1)
     gm = gradient.common + whole * (gradient.own / n + gradient.rest * min(kg / (n * m), 1.0 / n))
     gu = (gradient.own + gradient.rest * min(kg / m, 1.0)) * (1 - 1 / n)
     gv = gradient.rest * max(1 - min(kg / m, 1.0), 0.0)
@@ -256,6 +294,8 @@ def joint(gradient: Gradient, value: Value, batch: int, dims: Iterable[int], *, 
     result = (n * m) ** 2 * gm * xm + n * m * gv * k * xv
     if n > 1:
         result = result + n * m**2 * gu * xu * n / (n - 1)
+    if gradient.profile is not None and value.profile is not None:
+        result = result * (gradient.profile * value.profile).mean()
     return power * result
 
 

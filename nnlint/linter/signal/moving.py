@@ -14,7 +14,7 @@ from nnlint.linter.operators.shapes import as_ints, axis
 from nnlint.linter.signal.arithmetic import blend
 from nnlint.linter.signal.base import Call, Pulled, Slot, Step, UnfollowedError, follows
 from nnlint.linter.signal.layout import near_of, reshaped, roles_of
-from nnlint.linter.signal.moments import RANDOM, Gradient, Shape, Value, folded, numbers, recast, summed
+from nnlint.linter.signal.moments import RANDOM, Gradient, Shape, Value, even, folded, numbers, recast, summed, weighed
 
 
 @follows(
@@ -64,7 +64,7 @@ def reshape(x: Value, shape: Shape, batch: tuple[int, ...] | None) -> Value:
     if x.constant:
         return Value(shape, "." * len(shape), reshaped(x.mean, x.shape, shape), numbers(0.0, len(shape)))
     roles = roles_of(x.roles, x.shape, shape, batch)
-    value = Value(shape, roles, reshaped(x.mean, x.shape, shape), reshaped(x.var, x.shape, shape), x.shared, near_of(x.near, x.shape, shape))
+    value = Value(shape, roles, reshaped(x.mean, x.shape, shape), reshaped(x.var, x.shape, shape), x.shared, near_of(x.near, x.shape, shape), None if x.profile is None else reshaped(x.profile, x.shape, shape))
     return folded(value, roles)
 
 
@@ -81,17 +81,12 @@ def view(call: Call) -> Step:
     """Follow a reshape: moments go with their channels."""
     x = call.value()
     shape = call.shape
-    _refuse_channel_mix(x, shape)
     value = reshape(x, shape, call.node.info.batch)
 
     def pull(g: Gradient) -> Iterator[Pulled]:
         yield from call.back("input", shape_back(g, x))
 
     return Step(value, pull)
-
-
-def _refuse_channel_mix(x: Value, shape: Shape) -> None:
-    del x, shape
 
 
 def _order(call: Call, rank: int) -> list[int]:
@@ -134,6 +129,7 @@ def permute(call: Call) -> Step:
         x.var.permute(order),
         x.shared,
         tuple(x.near[d] for d in order),
+        None if x.profile is None else x.profile.permute(order),
     )
     back = [order.index(d) for d in range(len(order))]
 
@@ -170,7 +166,6 @@ def expand(call: Call) -> Step:
     if call.node.op is ops.REPEAT:
         wide = [max(n, 1) if mean.shape[d] > 1 and shape[d] != old[d] else 1 for d, n in enumerate(_ratios(shape, old))]
         mean = mean.repeat(wide) if mean.numel() > 1 else mean
-    wide_value = Value(old, roles.replace("?", "p"), x.mean.reshape(*lead, *x.mean.shape), var, x.shared, (0.0,) * extra + x.near)
     value = folded(Value(shape, roles, mean, var, 1.0 if not x.constant else 0.0, (0.0,) * extra + x.near), roles)
     if x.shared and not any(roles[d] == "p" and old[d] != shape[d] for d in range(rank)):
         value = replace(value, shared=x.shared)
@@ -182,11 +177,9 @@ def expand(call: Call) -> Step:
         for d in dims:
             if d not in random:
                 power = power.sum(d, keepdim=True) if power.shape[d] > 1 else power * shape[d]
-        del wide_value_unused[:]
         power = power[(0,) * extra] if extra else power
         yield from call.back("input", Gradient(x.shape, g.roles[extra:], power, g.common, 0.0, g.near[extra:]))
 
-    wide_value_unused: list[Value] = [wide_value]
     return Step(value, pull)
 
 
@@ -235,7 +228,11 @@ def cat(call: Call) -> Step:
     else:
         mean, var = (_joined([getattr(v, n) for v in values], sizes, dim) for n in ("mean", "var"))
     shared, near = blend([(float(v.var.mean()) * n, v) for v, n in zip(values, sizes, strict=True)], rank)
-    value = Value(shape, roles, mean, var, shared, near)
+    if roles[dim] in RANDOM:
+        profile = even(torch.cat([_positions(v, dim) for v in values], dim))
+    else:
+        profile = weighed([(float(v.square.mean()) * n, v.profile) for v, n in zip(values, sizes, strict=True)])
+    value = Value(shape, roles, mean, var, shared, near, profile)
 
     def pull(g: Gradient) -> Iterator[Pulled]:
         start = 0
@@ -247,6 +244,14 @@ def cat(call: Call) -> Step:
                 yield slot, recast(part, original.roles) if "." not in original.roles else part
 
     return Step(value, pull)
+
+
+def _positions(x: Value, dim: int) -> torch.Tensor:
+    """Return the mean square of each position along a dimension."""
+    one = torch.ones((1,) * len(x.shape), dtype=torch.float64) if x.profile is None else x.profile
+    sizes = [x.shape[dim] if d == dim else 1 for d in range(len(x.shape))]
+    others = [d for d in range(len(x.shape)) if d != dim]
+    return float(x.square.mean()) * (one.mean(others, keepdim=True) if others else one).expand(sizes)
 
 
 def _mixture(values: Sequence[Value], sizes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -312,7 +317,12 @@ def picked(x: Value, dim: int, places: torch.Tensor) -> Value:
         return moments.index_select(dim, places) if moments.shape[dim] > 1 else moments
 
     shape = (*x.shape[:dim], places.numel(), *x.shape[dim + 1 :])
-    return replace(x, shape=shape, mean=take(x.mean), var=take(x.var))
+    mean, var, profile = take(x.mean), take(x.var), x.profile
+    if profile is not None and profile.shape[dim] > 1:
+        profile = take(profile)
+        scale = profile.mean()
+        mean, var, profile = mean * scale.sqrt(), var * scale, even(profile)
+    return replace(x, shape=shape, mean=mean, var=var, profile=profile)
 
 
 Undo = Callable[[Gradient], Gradient]
@@ -370,7 +380,8 @@ def _indexed(x: Value, index: Any, info: Any) -> tuple[Value, Undo]:
         roles.insert(place, "." if x.constant else "p")
         near.insert(place, 0.0)
     del info
-    result = Value(tuple(shape), "".join(roles), arranged(middle.mean), arranged(middle.var), middle.shared, tuple(near))
+    profile = None if middle.profile is None else arranged(middle.profile)
+    result = Value(tuple(shape), "".join(roles), arranged(middle.mean), arranged(middle.var), middle.shared, tuple(near), profile)
 
     def back(g: Gradient) -> Gradient:
         sizes = [1] * len(middle.shape)

@@ -11,7 +11,7 @@ import torch
 from nnlint.linter.operators import normalisation as ops
 from nnlint.linter.operators.shapes import as_ints, axis
 from nnlint.linter.signal.base import Call, Matrix, Pulled, Step, UnfollowedError, follows
-from nnlint.linter.signal.moments import Gradient, Value, counts, folded, joint, numbers, recast, summed
+from nnlint.linter.signal.moments import Gradient, Value, counts, even, folded, image_roles, joint, neighbours, numbers, recast, summed
 
 
 def _affine(call: Call, name: str, default: float, rank: int, place: Sequence[int]) -> tuple[Matrix | None, torch.Tensor]:
@@ -61,7 +61,7 @@ def batch_norm(call: Call) -> Step:
     if not call.plain("training", True) and call.node.arg("running_mean") is not None:
         raise UnfollowedError("it uses running statistics")
     fixed = x.constant
-    roles = x.roles if fixed else "sc" + "p" * (rank - 2)
+    roles = x.roles if fixed else image_roles(x)
     scale, gain = _affine(call, "weight", 1.0, rank, (1,))
     shift, offset = _affine(call, "bias", 0.0, rank, (1,))
     if fixed:
@@ -74,7 +74,9 @@ def batch_norm(call: Call) -> Step:
     # With few samples the mean of a sample is part of the mean that is taken out.
     shared = x.shared * (1 - 1 / n) / max(1 - x.shared / n, 1e-9) if n > 1 else 0.0
     value = replace(unit, mean=offset, var=_even(gain.square() * kept), shared=shared)
-    del m
+    seen = independent(x, n, m)
+    # The mean of 1 / s^2 over estimates s^2 of the variance, by the degrees of freedom they have.
+    steep = seen / max(seen - 2.0, 1.0) if seen > 1 else 1.0
 
     def pull(g: Gradient) -> Iterator[Pulled]:
         g = recast(g, roles)
@@ -85,11 +87,22 @@ def batch_norm(call: Call) -> Step:
         even = replace(unit, var=numbers(1.0, rank), shared=shared)
         along = float(joint(one, even, call.batch, range(rank))) / rows**2
         left = max(1.0 - min(lost, 1.0) - min(along, 1.0), 1e-12)
-        power = g.power * gain.square() / spread * left
+        power = g.power * gain.square() / spread * left * steep
         own = min(g.own / left, 1.0)
         yield from call.back("input", replace(g, power=power, common=0.0, own=own, centred=1.0))
 
     return Step(value, pull)
+
+
+def independent(x: Value, n: int, m: int) -> float:
+    """Return how many independent values estimate a variance over n samples of m positions.
+
+    n m over the sum of squared correlations, less one for the mean.
+    """
+    u, size = x.shared, x.shape
+    first = min(neighbours(x.near, None, size, x.roles), m)
+    second = min(neighbours(x.near, x.near, size, x.roles), m)
+    return n * m / (m * u * u + 2 * u * (1 - u) * first + (1 - u) ** 2 * second) - 1
 
 
 def _standardised(call: Call, x: Value, gain: torch.Tensor, offset: torch.Tensor) -> Step:
@@ -129,16 +142,20 @@ def _over_channels(call: Call, x: Value, dims: Sequence[int], *, centre: bool) -
     mean = x.mean - middle
     spread = x.var.mean(dims, keepdim=True) + mean.square().mean(dims, keepdim=True) + _eps(call)
     factor = 1 - 1 / size if centre and size > 1 else 1.0
-    unit = replace(x, mean=mean / spread.sqrt(), var=x.var / spread * factor)
+    unit = replace(x, mean=mean / spread.sqrt(), var=x.var / spread * factor, profile=None)
     value = replace(unit, mean=unit.mean * gain + offset, var=unit.var * gain.square())
 
     def pull(g: Gradient) -> Iterator[Pulled]:
         yield from _parameters(recast(g, x.roles), unit, scale, shift, call.batch, _other_channels(x, dims))
         lost = (2 if centre else 1) / size
-        yield from call.back(
-            "input",
-            replace(g, power=g.power * gain.square() / spread * max(1 - lost, 0.0)),
-        )
+        power = g.power * gain.square() / spread * max(1 - lost, 0.0)
+        profile = g.profile
+        if x.profile is not None:
+            # Smaller positions are scaled up more, and so are their gradients.
+            steep = (1.0 if profile is None else profile) / x.profile.clamp(min=1e-12)
+            power = power * steep.mean()
+            profile = even(steep)
+        yield from call.back("input", replace(g, power=power, profile=profile))
 
     return Step(value, pull)
 
@@ -214,7 +231,7 @@ def instance_norm(call: Call) -> Step:
 def _per_sample(call: Call, groups: int) -> Step:
     x = call.value()
     rank = len(x.shape)
-    roles = "sc" + "p" * (rank - 2)
+    roles = image_roles(x)
     x = folded(x, roles)
     channels = x.shape[1]
     width = channels // groups

@@ -15,7 +15,7 @@ from nnlint.linter.operators.shapes import as_ints, axes
 from nnlint.linter.signal.activations import MONOTONE, moments_of
 from nnlint.linter.signal.base import Call, Pulled, Slot, Step, UnfollowedError, follows
 from nnlint.linter.signal.gaussian import Image
-from nnlint.linter.signal.moments import RANDOM, Gradient, Value, folded, neighbours, numbers, recast
+from nnlint.linter.signal.moments import RANDOM, Gradient, Value, folded, image_roles, neighbours, numbers, recast
 
 _MAX = frozenset({ops.MAX_POOL1D, ops.MAX_POOL2D, ops.MAX_POOL3D})
 _AVG = frozenset({ops.AVG_POOL1D, ops.AVG_POOL2D, ops.AVG_POOL3D})
@@ -28,7 +28,7 @@ def _spatial(call: Call, x: Value) -> tuple[Value, tuple[int, ...]]:
     rank = len(x.shape) - 2
     if rank < 1:
         raise UnfollowedError("it has no positions")
-    x = folded(x, "sc" + "p" * rank)
+    x = folded(x, image_roles(x))
     shape = call.shape
     kernel = as_ints(call.node.arg("kernel_size"))
     if kernel is None or isinstance(call.node.arg("kernel_size"), Node):
@@ -207,6 +207,7 @@ def _squeezed(x: Value, dims: tuple[int, ...]) -> Value:
         x.var.reshape([x.var.shape[d] for d in keep]),
         x.shared,
         tuple(x.near[d] for d in keep),
+        None,
     )
 
 
@@ -251,7 +252,7 @@ def interpolate(call: Call) -> Step:
     x = call.value()
     shape = call.shape
     rank = len(x.shape) - 2
-    x = folded(x, "sc" + "p" * rank)
+    x = folded(x, image_roles(x))
     ratio = prod(shape[2:]) / max(prod(x.shape[2:]), 1)
     stretch = [b / a for a, b in zip(x.shape[2:], shape[2:], strict=True)]
     near = tuple(max(c ** (1 / (s * s)) if c > 0 else 0.0, max(1 - 1 / s, 0.0)) for c, s in zip(x.near[2:], stretch, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,14 @@ from nnlint.linter.signal import losses
 from nnlint.linter.signal.base import (
     Call,
     Content,
+    Pulled,
     Slot,
     Step,
     UnfollowedError,
     constant,
     followers,
 )
+from nnlint.linter.signal.constants import NotConstantError, computed
 from nnlint.linter.signal.moments import Gradient, Value, combined, numbers
 
 # What may go wrong inside a function of the table where shapes are not what it takes them for.
@@ -71,16 +73,41 @@ def predict(graph: ModelGraph) -> Signal:
     """
     signal = Signal(batch=_batch(graph))
     steps: dict[Node, Step] = {}
+    known: dict[Node, torch.Tensor] = {}
     for node in graph.nodes:
         if node.kind == "output" or node.family(Family.LOSS):
             continue
         try:
+            known[node] = computed(node, known)
+            if not _learns(node):
+                signal.values[node] = constant(known[node])
+                continue
+        except NotConstantError:
+            pass
+        try:
             signal.values[node] = _forward(node, signal, steps)
         except _MISFITS as error:
+            if node in known:
+                signal.values[node] = constant(known[node])
+                continue
             signal.values[node] = None
             signal.unfollowed[node] = str(error) if isinstance(error, UnfollowedError) else f"{type(error).__name__}: {error}"
     _backward(graph, signal, steps)
     return signal
+
+
+def _learns(node: Node) -> bool:
+    """Tell whether parameters that are trained went into a constant, by a walk over its inputs."""
+    stack, seen = [node], {node}
+    while stack:
+        current = stack.pop()
+        if current.kind == "param" and isinstance(current.tensor, torch.nn.Parameter):
+            return True
+        for source in current.inputs:
+            if source not in seen:
+                seen.add(source)
+                stack.append(source)
+    return False
 
 
 def _batch(graph: ModelGraph) -> int:
@@ -102,12 +129,32 @@ def _forward(node: Node, signal: Signal, steps: dict[Node, Step]) -> Content | N
     if node.family(Family.STOP):
         found = call.content()
         return found
+    if isinstance(node.target, type) and issubclass(node.target, tuple):
+        step = _bundle(call)
+        steps[node] = step
+        return step.value
     follow = followers().get(node.op) if node.op is not None else None
     if follow is None:
         raise UnfollowedError("the operation is not known")
     step = follow(call)
     steps[node] = step
     return step.value
+
+
+def _bundle(call: Call) -> Step:
+    """Follow values into a named tuple and back."""
+    parts = [value for value in call.node.args.values() if isinstance(value, Node)]
+    found = [call.values.get(part) for part in parts]
+    values = tuple(value for value in found if isinstance(value, Value))
+    if len(values) != len(found) or not values:
+        raise UnfollowedError("not all of its parts are known")
+
+    def pull(gradients: Sequence[Gradient | None]) -> Iterator[Pulled]:
+        for part, g in zip(parts, gradients, strict=True):
+            if g is not None:
+                yield Slot(part), g
+
+    return Step(values, pull)
 
 
 def _input(node: Node) -> Value:
@@ -132,14 +179,14 @@ def _backward(graph: ModelGraph, signal: Signal, steps: Mapping[Node, Step]) -> 
         call = Call(node, signal.values, signal.batch)
         target = call.source()
         try:
-            _, g = losses.source(call)
+            index, g = losses.source(call)
         except _MISFITS as error:
             signal.unfollowed[node] = str(error)
             tainted |= set(node.inputs)
             started = True
             continue
         if target is not None:
-            _give(pending, Slot(target), g, signal)
+            _give(pending, Slot(target, index), g, signal)
             signal.loss = started = True
     if not started:
         output = next((n for n in graph.outputs if isinstance(signal.values.get(n), Value)), None)
