@@ -191,7 +191,9 @@ def constant(tensor: torch.Tensor) -> Value:
     """Return a parameter or buffer as a value that never varies."""
     if hasattr(tensor, "materialize") or tensor.is_meta:
         raise UnfollowedError("a parameter has no numbers yet")
-    mean = tensor.detach().to(torch.float64)
+    mean = tensor.detach()
+    if mean.numel() <= 1 << 16 or not mean.is_floating_point():
+        mean = mean.to(torch.float64)
     return Value(tuple(tensor.shape), "." * tensor.dim(), mean, torch.zeros((1,) * tensor.dim(), dtype=torch.float64))
 
 

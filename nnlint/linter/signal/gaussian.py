@@ -11,7 +11,7 @@ import torch
 Function = Callable[[torch.Tensor], torch.Tensor]
 
 # Numbers of channels beyond which a coarser grid is used.
-_MANY = 4096
+_FEW, _MANY = 128, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ class Image:
 
 
 def _grid(count: int, width: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return places and weights; an even count, so that a kink at the mean lies between two."""
     z = torch.linspace(-width, width, count, dtype=torch.float64)
     weights = torch.exp(-z.square() / 2)
     return z, weights / weights.sum()
 
 
-_FINE = _grid(121, 6.0)
-_COARSE = _grid(33, 4.5)
+_FINE, _MEDIUM, _COARSE = _grid(160, 6.0), _grid(80, 5.0), _grid(40, 4.5)
 
 
 def image(function: Function, mean: torch.Tensor, var: torch.Tensor) -> Image:
@@ -80,7 +80,8 @@ def image(function: Function, mean: torch.Tensor, var: torch.Tensor) -> Image:
     if mean.numel() > 1 and bool((mean == mean.flatten()[0]).all() & (std == std.flatten()[0]).all()):
         found = image(function, mean.flatten()[:1], std.flatten()[:1].square())
         return Image(*(getattr(found, name).reshape((1,) * mean.dim()) for name in _FIELDS))
-    z, weights = _COARSE if mean.numel() > _MANY else _FINE
+    count = mean.numel()
+    z, weights = _FINE if count <= _FEW else (_MEDIUM if count <= _MANY else _COARSE)
     x = mean.unsqueeze(-1) + std.unsqueeze(-1) * z
     with torch.enable_grad():
         x.requires_grad_(True)

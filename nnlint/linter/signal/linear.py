@@ -21,7 +21,7 @@ from nnlint.linter.signal.moments import (
     recast,
     summed,
 )
-from nnlint.linter.signal.weights import backward_squares, forward_squares, mapped
+from nnlint.linter.signal.weights import Squares, mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,10 @@ def linear_map(x: Value, weight: Matrix, bias: Matrix | None, batch: int) -> Map
     x = folded(x, roles)
     rank, lead = len(x.shape), (1,) * (len(x.shape) - 1)
     shape = (*x.shape[:-1], w.shape[0])
+    squares = Squares(w)
     if all(size == 1 for size in x.mean.shape[:-1]) and all(size == 1 for size in x.var.shape[:-1]):
-        mean = mapped(w, x.mean.flatten(), w.shape[1]).reshape(*lead, -1)
-        var = forward_squares(w, x.var.flatten()).reshape(*lead, -1)
+        mean = mapped(w, x.mean.flatten()).reshape(*lead, -1)
+        var = squares.forward(x.var.flatten()).reshape(*lead, -1)
     else:
         full = x.mean.expand(*x.mean.shape[:-1], w.shape[1])
         mean = full @ w.double().t()
@@ -60,7 +61,7 @@ def linear_map(x: Value, weight: Matrix, bias: Matrix | None, batch: int) -> Map
 
     def pull(g: Gradient) -> tuple[Gradient, list[Pulled]]:
         g = recast(g, roles)
-        power = backward_squares(w, flat(g.power, rank - 1)).reshape(*lead, -1)
+        power = squares.backward(flat(g.power, rank - 1)).reshape(*lead, -1)
         back = replace(g, shape=x.shape, power=power, near=(*g.near[:-1], 0.0))
         return back, _parameters(g, x, weight, bias, batch)
 
@@ -237,7 +238,7 @@ def convolution(call: Call) -> Step:
     seen = window(x.shape[2:], shape[2:], kernel, stride, conv_padding(call, kernel, dilation), dilation)
     m, v = x.mean.reshape(-1), x.var.reshape(-1)
     taps = prod(kernel)
-    squares = Squares(w, groups, ins)
+    squares = Kernel(w, groups, ins)
     u = x.shared
     random = squares.forward(v) * seen.inside
     if groups == ins and taps > 1:
@@ -283,54 +284,37 @@ def convolution(call: Call) -> Step:
     return Step(value, pull)
 
 
-class Squares:
+class Kernel:
     """Sums over the squares of a kernel (outputs, inputs of a group, taps)."""
 
     def __init__(self, weight: torch.Tensor, groups: int, ins: int) -> None:
         self._groups, self._ins = groups, ins
-        self._single = weight.dim() == 2 or prod(weight.shape[2:]) == 1
-        self._weight = weight.flatten(1) if self._single else None
-        self._sums = None if self._single else torch.linalg.vector_norm(weight.flatten(2), dim=2).square()
+        single = weight.dim() == 2 or prod(weight.shape[2:]) == 1
+        if single:
+            self._squares = Squares(weight.flatten(1))
+        else:
+            norms = torch.linalg.vector_norm(weight.flatten(2), dim=2)
+            self._squares = Squares(norms.square(), squared=True)
 
     def forward(self, var: torch.Tensor) -> torch.Tensor:
         """Return the variance of each output for unit taps."""
         if self._groups == 1:
-            return forward_squares(self._weight, var) if self._weight is not None else self._sum(var)
-        sums = self._matrix().double()
+            return self._squares.forward(var)
         per = var.expand(self._ins).reshape(self._groups, 1, -1)
-        return (sums.reshape(self._groups, -1, sums.shape[1]) * per).sum(2).flatten()
+        return (self._grouped() * per).sum(2).flatten()
 
     def backward(self, power: torch.Tensor) -> torch.Tensor:
         """Return the power at each input."""
         if self._groups == 1:
-            if self._weight is not None:
-                return backward_squares(self._weight, power)
-            assert self._sums is not None
-            if power.numel() == 1:
-                return self._sums.sum(0).double() * power
-            return self._scaled(self._sums.t(), power)
-        sums = self._matrix().double()
-        per = power.expand(sums.shape[0]).reshape(self._groups, -1, 1)
-        return (sums.reshape(self._groups, -1, sums.shape[1]) * per).sum(1).flatten()
+            return self._squares.backward(power)
+        sums = self._grouped()
+        per = power.expand(sums.shape[0] * sums.shape[1]).reshape(self._groups, -1, 1)
+        return (sums * per).sum(1).flatten()
 
-    def _matrix(self) -> torch.Tensor:
-        if self._sums is not None:
-            return self._sums
-        assert self._weight is not None
-        return self._weight.square()
-
-    def _sum(self, var: torch.Tensor) -> torch.Tensor:
-        assert self._sums is not None
-        if var.numel() == 1:
-            return self._sums.sum(1).double() * var
-        return self._scaled(self._sums, var)
-
-    @staticmethod
-    def _scaled(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
-        size = vector.abs().max()
-        if not bool(size > 0) or not bool(torch.isfinite(size)):
-            return torch.full((matrix.shape[0],), float(size), dtype=torch.float64)
-        return (matrix @ (vector / size).to(matrix.dtype)).double() * size
+    def _grouped(self) -> torch.Tensor:
+        held = self._squares.weight
+        sums = held if self._squares.squared else held.square()
+        return sums.double().reshape(self._groups, -1, sums.shape[1])
 
 
 def _means(w: torch.Tensor, m: torch.Tensor, groups: int, ins: int, seen: Window) -> tuple[torch.Tensor, torch.Tensor]:
@@ -405,7 +389,7 @@ def transposed_convolution(call: Call) -> Step:
     ratio = prod(x.shape[2:]) / max(prod(shape[2:]), 1)
     # (inputs, outputs of a group, taps) -> (outputs, inputs of a group, taps)
     turned = w.reshape(groups, ins // groups, per_group, -1).transpose(1, 2).reshape(groups * per_group, ins // groups, -1)
-    squares = Squares(turned, groups, ins)
+    squares = Kernel(turned, groups, ins)
     m, v = x.mean.reshape(-1), x.var.reshape(-1)
     random = squares.forward(v) * ratio
     nothing = Window(1.0, 1.0, None)
