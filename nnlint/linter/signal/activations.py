@@ -115,7 +115,8 @@ def masked(g: Gradient, x: Value, found: Image) -> Gradient:
     sample = found.kept(x.shared, g.power)
     common = g.common * everywhere
     own = max((g.common + g.own) * sample - common, 0.0)
-    rest = max(1.0 - common - own, 0.0)
+    fixed = g.fixed * everywhere
+    rest = max(1.0 - common - own - fixed, 0.0)
 
     def near(c: float, between: float) -> float:
         whole = (g.common + g.own + g.rest * c) * found.kept(x.shared + (1 - x.shared) * between, g.power)
@@ -124,7 +125,7 @@ def masked(g: Gradient, x: Value, found: Image) -> Gradient:
     positions = tuple(
         near(c, b) if role == "p" else 0.0 for c, b, role in zip(g.near, x.near, g.roles, strict=True)
     )
-    return replace(g, power=g.power * found.slopes, common=common, own=own, near=positions, centred=g.centred * everywhere)
+    return replace(g, power=g.power * found.slopes, common=common, own=own, near=positions, centred=g.centred * everywhere, fixed=fixed)
 
 
 def elementwise(call: Call, found: Image) -> Step:

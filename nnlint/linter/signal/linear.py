@@ -271,6 +271,7 @@ def convolution(call: Call) -> Step:
                 power=back.reshape(*lead, -1, *tail),
                 common=g.common * spread,
                 own=g.own * spread,
+                fixed=g.fixed * spread,
                 near=(0.0, 0.0, *closeness),
                 profile=None,
             ),

@@ -75,6 +75,8 @@ class Gradient:
         power: Mean square; of size 1 along samples and positions.
         common: The part of the power that all samples and positions have in common.
         own: The further part that the positions of one sample have in common.
+        fixed: The further part that differs from position to position, and is the same for all
+            samples.
         near: For each dimension the correlation of the rest between neighbours.
         centred: The part of the power whose sum over all samples and positions is exactly zero, as
             it is behind a batch norm.
@@ -90,6 +92,7 @@ class Gradient:
     near: tuple[float, ...] = ()
     centred: float = 0.0
     profile: torch.Tensor | None = None
+    fixed: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.near:
@@ -102,8 +105,8 @@ class Gradient:
 
     @property
     def rest(self) -> float:
-        """The part of the power that differs from position to position."""
-        return max(1.0 - self.common - self.own, 0.0)
+        """The part of the power that differs from position to position and sample to sample."""
+        return max(1.0 - self.common - self.own - self.fixed, 0.0)
 
 
 def numbers(value: float, rank: int) -> torch.Tensor:
@@ -253,6 +256,7 @@ def combined(first: Gradient, second: Gradient) -> Gradient:
         near,
         mixed("centred"),
         profile,
+        mixed("fixed"),
     )
 
 
@@ -283,15 +287,20 @@ def joint(gradient: Gradient, value: Value, batch: int, dims: Iterable[int], *, 
     kg = neighbours(gradient.near, None, gradient.shape, gradient.roles, dims)
     kx = neighbours(value.near, None, value.shape, gradient.roles, dims)
     # The sum is known to vanish only over all of them.
+    samples = any(gradient.roles[d] == SAMPLE for d in dims)
+    fixed, rest = (gradient.fixed, gradient.rest) if samples else (0.0, gradient.rest + gradient.fixed)
     whole = 1.0 - gradient.centred * all(d in dims for d, role in enumerate(gradient.roles) if role in RANDOM and gradient.shape[d] > 1)
-    gm = gradient.common + whole * (gradient.own / n + gradient.rest * min(kg / (n * m), 1.0 / n))
-    gu = (gradient.own + gradient.rest * min(kg / m, 1.0)) * (1 - 1 / n)
-    gv = gradient.rest * max(1 - min(kg / m, 1.0), 0.0)
+    gm = gradient.common + whole * (gradient.own / n + rest * min(kg / (n * m), 1.0 / n))
+    gu = (gradient.own + rest * min(kg / m, 1.0)) * (1 - 1 / n)
+    gv = rest * max(1 - min(kg / m, 1.0), 0.0)
     mean = value.mean.square()
     xm = mean + value.var * (value.shared / n + (1 - value.shared) * min(kx / (n * m), 1.0 / n))
     xu = value.var * (value.shared + (1 - value.shared) * min(kx / m, 1.0)) * (1 - 1 / n)
     xv = value.var * (1 - value.shared) * max(1 - min(kx / m, 1.0), 0.0)
     result = (n * m) ** 2 * gm * xm + n * m * gv * k * xv
+    if fixed:
+        # At each position all samples add up; the positions do so at random.
+        result = result + n * n * m * fixed * k * (mean + value.var / n)
     if n > 1:
         result = result + n * m**2 * gu * xu * n / (n - 1)
     if gradient.profile is not None and value.profile is not None:

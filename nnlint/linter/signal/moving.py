@@ -72,8 +72,13 @@ def shape_back(g: Gradient, x: Value) -> Gradient:
     """Return the gradient before a reshape."""
     roles = x.roles
     power = reshaped(g.power, g.shape, x.shape)
+    common, own, fixed = g.common, g.own, g.fixed
+    channels = sum(s for s, r in zip(g.shape, g.roles, strict=True) if r == "c")
+    if channels > sum(s for s, r in zip(x.shape, roles, strict=True) if r == "c") and "p" in roles and "p" not in g.roles:
+        # Positions that were channels: their gradients come through weights of their own.
+        common, own, fixed = 0.0, 0.0, fixed + common
     profile = None if g.profile is None else reshaped(g.profile, g.shape, x.shape)
-    return recast(Gradient(x.shape, "?" * len(roles), power, g.common, g.own, near_of(g.near, g.shape, x.shape), g.centred, profile), roles)
+    return recast(Gradient(x.shape, "?" * len(roles), power, common, own, near_of(g.near, g.shape, x.shape), g.centred, profile, fixed), roles)
 
 
 @follows(ops.VIEW, ops.VIEW_AS, ops.FLATTEN, ops.RAVEL, ops.UNFLATTEN, ops.SQUEEZE, ops.UNSQUEEZE)
@@ -143,6 +148,7 @@ def permute(call: Call) -> Step:
             tuple(g.near[d] for d in back),
             g.centred,
             None if g.profile is None else g.profile.permute(back),
+            g.fixed,
         )
         yield from call.back("input", recast(turned, x.roles))
 
@@ -397,7 +403,7 @@ def _indexed(x: Value, index: Any, info: Any) -> tuple[Value, Undo]:
         gnear = [0.0] * len(middle.shape)
         for d, c in zip(kept, [c for d, c in enumerate(g.near) if d not in added], strict=True):
             gnear[d] = c
-        g = Gradient(middle.shape, middle.roles, g.power.reshape(sizes), g.common, g.own, tuple(gnear), g.centred, profile)
+        g = Gradient(middle.shape, middle.roles, g.power.reshape(sizes), g.common, g.own, tuple(gnear), g.centred, profile, g.fixed)
         for step in reversed(undo):
             g = step(g)
         return g
