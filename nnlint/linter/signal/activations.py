@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -31,23 +32,25 @@ def _number(call: Call, name: str, default: float) -> float:
 
 _SMOOTH: dict[Operator, Make] = {
     a.RELU6: _fixed(lambda x: x.clamp(0, 6)),
-    a.ELU: lambda c: lambda x, k=_number(c, "alpha", 1.0): F.elu(x, k),
+    a.ELU: lambda c: partial(F.elu, alpha=_number(c, "alpha", 1.0)),
     a.SELU: _fixed(F.selu),
-    a.CELU: lambda c: lambda x, k=_number(c, "alpha", 1.0): F.celu(x, k),
-    a.GELU: lambda c: lambda x, k=c.plain("approximate", "none"): F.gelu(x, approximate=k),
+    a.CELU: lambda c: partial(F.celu, alpha=_number(c, "alpha", 1.0)),
+    a.GELU: lambda c: partial(F.gelu, approximate=c.plain("approximate", "none")),
     a.SILU: _fixed(F.silu),
     a.MISH: _fixed(F.mish),
-    a.SOFTPLUS: lambda c: lambda x, k=_number(c, "beta", 1.0): F.softplus(x, k),
+    a.SOFTPLUS: lambda c: partial(F.softplus, beta=_number(c, "beta", 1.0)),
     a.SOFTSIGN: _fixed(F.softsign),
     a.TANH: _fixed(torch.tanh),
     a.SIGMOID: _fixed(torch.sigmoid),
     a.LOGSIGMOID: _fixed(F.logsigmoid),
-    a.HARDTANH: lambda c: lambda x, l=_number(c, "min_val", -1.0), h=_number(c, "max_val", 1.0): x.clamp(l, h),
+    a.HARDTANH: lambda c: partial(
+        torch.clamp, min=_number(c, "min_val", -1.0), max=_number(c, "max_val", 1.0)
+    ),
     a.HARDSWISH: _fixed(F.hardswish),
     a.HARDSIGMOID: _fixed(F.hardsigmoid),
     a.TANHSHRINK: _fixed(F.tanhshrink),
-    a.SOFTSHRINK: lambda c: lambda x, k=_number(c, "lambd", 0.5): F.softshrink(x, k),
-    a.HARDSHRINK: lambda c: lambda x, k=_number(c, "lambd", 0.5): F.hardshrink(x, k),
+    a.SOFTSHRINK: lambda c: partial(F.softshrink, lambd=_number(c, "lambd", 0.5)),
+    a.HARDSHRINK: lambda c: partial(F.hardshrink, lambd=_number(c, "lambd", 0.5)),
     m.EXP: _fixed(torch.exp),
     m.EXPM1: _fixed(torch.expm1),
     m.EXP2: _fixed(torch.exp2),
@@ -55,9 +58,9 @@ _SMOOTH: dict[Operator, Make] = {
     m.ABS: _fixed(torch.abs),
     m.ERF: _fixed(torch.erf),
     m.LOG1P: _fixed(lambda x: torch.log1p(x.clamp(min=-1 + 1e-6))),
-    m.CLAMP_MIN: lambda c: lambda x, k=_number(c, "min", 0.0): x.clamp(min=k),
-    m.CLAMP_MAX: lambda c: lambda x, k=_number(c, "max", 0.0): x.clamp(max=k),
-    m.CLAMP: lambda c: lambda x, l=c.plain("min"), h=c.plain("max"): x.clamp(l, h),
+    m.CLAMP_MIN: lambda c: partial(torch.clamp, min=_number(c, "min", 0.0)),
+    m.CLAMP_MAX: lambda c: partial(torch.clamp, max=_number(c, "max", 0.0)),
+    m.CLAMP: lambda c: partial(torch.clamp, min=c.plain("min"), max=c.plain("max")),
     m.NAN_TO_NUM: _fixed(lambda x: x),
 }
 # Functions whose moments only mean something away from a pole.
@@ -70,7 +73,20 @@ _POSITIVE: dict[Operator, Function] = {
     m.RECIPROCAL: torch.reciprocal,
 }
 # f(max(x, y)) = max(f(x), f(y)): a max pool may go before them.
-MONOTONE = frozenset({a.RELU, a.RELU6, a.LEAKY_RELU, a.SIGMOID, a.TANH, a.ELU, a.SELU, a.CELU, a.SOFTPLUS, a.HARDTANH})
+MONOTONE = frozenset(
+    {
+        a.RELU,
+        a.RELU6,
+        a.LEAKY_RELU,
+        a.SIGMOID,
+        a.TANH,
+        a.ELU,
+        a.SELU,
+        a.CELU,
+        a.SOFTPLUS,
+        a.HARDTANH,
+    }
+)
 
 
 def _leak(call: Call) -> float:
@@ -102,7 +118,13 @@ def applied(x: Value, found: Image) -> Value:
         whole = found.shared(x.shared + (1 - x.shared) * c)
         return max((whole - shared) / (1 - shared), 0.0) if shared < 1 else 0.0
 
-    return replace(x, mean=found.mean, var=found.var, shared=shared, near=tuple(near(c) if c else 0.0 for c in x.near))
+    return replace(
+        x,
+        mean=found.mean,
+        var=found.var,
+        shared=shared,
+        near=tuple(near(c) if c else 0.0 for c in x.near),
+    )
 
 
 def masked(g: Gradient, x: Value, found: Image) -> Gradient:
@@ -119,13 +141,24 @@ def masked(g: Gradient, x: Value, found: Image) -> Gradient:
     rest = max(1.0 - common - own - fixed, 0.0)
 
     def near(c: float, between: float) -> float:
-        whole = (g.common + g.own + g.rest * c) * found.kept(x.shared + (1 - x.shared) * between, g.power)
+        whole = (g.common + g.own + g.rest * c) * found.kept(
+            x.shared + (1 - x.shared) * between, g.power
+        )
         return max(min((whole - common - own) / rest, 1.0), 0.0) if rest > 1e-9 else 0.0
 
     positions = tuple(
-        near(c, b) if role == "p" else 0.0 for c, b, role in zip(g.near, x.near, g.roles, strict=True)
+        near(c, b) if role == "p" else 0.0
+        for c, b, role in zip(g.near, x.near, g.roles, strict=True)
     )
-    return replace(g, power=g.power * found.slopes, common=common, own=own, near=positions, centred=g.centred * everywhere, fixed=fixed)
+    return replace(
+        g,
+        power=g.power * found.slopes,
+        common=common,
+        own=own,
+        near=positions,
+        centred=g.centred * everywhere,
+        fixed=fixed,
+    )
 
 
 def elementwise(call: Call, found: Image) -> Step:

@@ -10,8 +10,19 @@ import torch
 
 from nnlint.linter.graph import Node
 from nnlint.linter.operators import arithmetic as ops
+from nnlint.linter.operators.shapes import ShapeError, broadcast_shapes
 from nnlint.linter.signal.base import Call, Pulled, Step, UnfollowedError, follows
-from nnlint.linter.signal.moments import RANDOM, Gradient, Shape, Value, folded, even, joint, numbers, summed, weighed
+from nnlint.linter.signal.moments import (
+    RANDOM,
+    Gradient,
+    Shape,
+    Value,
+    even,
+    folded,
+    joint,
+    summed,
+    weighed,
+)
 
 
 def aligned(x: Value, y: Value) -> tuple[Value, Value, Shape]:
@@ -19,10 +30,12 @@ def aligned(x: Value, y: Value) -> tuple[Value, Value, Shape]:
     rank = max(len(x.shape), len(y.shape))
     x, y = _ranked(x, rank), _ranked(y, rank)
     try:
-        shape = tuple(torch.broadcast_shapes(x.shape, y.shape))
-    except RuntimeError:
-        raise UnfollowedError("the shapes do not broadcast") from None
-    roles = "".join(_role(a, b, s, t) for a, b, s, t in zip(x.roles, y.roles, x.shape, y.shape, strict=True))
+        shape = broadcast_shapes(x.shape, y.shape)
+    except ShapeError as error:
+        raise UnfollowedError(str(error)) from None
+    roles = "".join(
+        _role(a, b, s, t) for a, b, s, t in zip(x.roles, y.roles, x.shape, y.shape, strict=True)
+    )
     return folded(x, roles), folded(y, roles), shape
 
 
@@ -64,7 +77,9 @@ def blend(parts: list[tuple[float, Value]], rank: int) -> tuple[float, tuple[flo
     return shared, near
 
 
-def unbroadcast(g: Gradient, x: Value, original: Value, batch: int, other: Value | None = None) -> Gradient:
+def unbroadcast(
+    g: Gradient, x: Value, original: Value, batch: int, other: Value | None = None
+) -> Gradient:
     """Return the gradient of a value that was broadcast: summed over what it was repeated along.
 
     Args:
@@ -99,12 +114,18 @@ def unbroadcast(g: Gradient, x: Value, original: Value, batch: int, other: Value
         raw = float((g.power * (1.0 if other is None else other.square)).mean())
         rows = prod(g.shape[d] for d in channels) or 1
         common = min(common * left**2 * raw * rows / total, 1.0) if total > 0 else 0.0
-        positions = [d for d in range(rank) if g.roles[d] == "p" and d not in random and g.shape[d] > 1]
+        positions = [
+            d for d in range(rank) if g.roles[d] == "p" and d not in random and g.shape[d] > 1
+        ]
         own = 1 - common if positions and not any(g.roles[d] == "p" for d in random) else 0.0
         own = own if positions and own and g.own > 0.5 else 0.0
         centred = 0.0
         if profile is not None:
-            profile = profile.mean([d for d in random if profile.shape[d] > 1], keepdim=True) if any(profile.shape[d] > 1 for d in random) else profile
+            profile = (
+                profile.mean([d for d in random if profile.shape[d] > 1], keepdim=True)
+                if any(profile.shape[d] > 1 for d in random)
+                else profile
+            )
             profile = None if profile.numel() == 1 else profile
     extra = rank - len(original.shape)
     shape = original.shape
@@ -112,7 +133,9 @@ def unbroadcast(g: Gradient, x: Value, original: Value, batch: int, other: Value
     sizes = [1 if d in dims else s for d, s in enumerate(power.shape)]
     power = power.reshape(sizes)[(0,) * extra] if extra else power.reshape(sizes)
     if profile is not None and extra:
-        profile = profile[(0,) * extra] if all(profile.shape[d] == 1 for d in range(extra)) else None
+        profile = (
+            profile[(0,) * extra] if all(profile.shape[d] == 1 for d in range(extra)) else None
+        )
     return Gradient(shape, roles, power, common, own, near[extra:], centred, profile)
 
 
@@ -128,10 +151,14 @@ def _times(g: Gradient, y: Value) -> tuple[float, float, tuple[float, ...]]:
     rest = max(1 - common - own, 0.0)
 
     def near(c: float, b: float) -> float:
-        whole = (g.common + g.own + g.rest * c) * (mean + var * (y.shared + (1 - y.shared) * b)) / total
+        whole = (
+            (g.common + g.own + g.rest * c) * (mean + var * (y.shared + (1 - y.shared) * b)) / total
+        )
         return max(min((whole - common - own) / rest, 1.0), 0.0) if rest > 1e-9 else 0.0
 
-    positions = tuple(near(c, b) if r == "p" else 0.0 for c, b, r in zip(g.near, y.near, g.roles, strict=True))
+    positions = tuple(
+        near(c, b) if r == "p" else 0.0 for c, b, r in zip(g.near, y.near, g.roles, strict=True)
+    )
     return common, own, positions
 
 
@@ -142,7 +169,9 @@ def add(x: Value, y: Value, alpha: float = 1.0, *, same: bool = False) -> Value:
         return replace(x, mean=x.mean * (1 + alpha), var=x.var * (1 + alpha) ** 2)
     mean = x.mean + alpha * y.mean
     var = x.var + alpha**2 * y.var
-    shared, near = blend([(float(x.var.mean()), x), (alpha**2 * float(y.var.mean()), y)], len(shape))
+    shared, near = blend(
+        [(float(x.var.mean()), x), (alpha**2 * float(y.var.mean()), y)], len(shape)
+    )
     weights = [(float(x.square.mean()), x.profile), (alpha**2 * float(y.square.mean()), y.profile)]
     return Value(shape, x.roles, mean, var, shared, near, weighed(weights))
 
@@ -192,7 +221,11 @@ def multiply(x: Value, y: Value) -> Value:
         (float(yx.mean()), y),
     ]
     shared, near = blend(parts, rank)
-    profile = x.profile if y.profile is None else (y.profile if x.profile is None else even(x.profile * y.profile))
+    profile = (
+        x.profile
+        if y.profile is None
+        else (y.profile if x.profile is None else even(x.profile * y.profile))
+    )
     return Value(shape, x.roles, mean, var, shared, near, profile)
 
 
@@ -255,7 +288,9 @@ def division(call: Call) -> Step:
         yield from call.back("input", unbroadcast(g, left, x, call.batch, right))
         if call.source("other") is not None:
             # d (x / y) / dy = -x / y^2
-            steep = replace(left, mean=left.mean * back.square.mean(), var=left.var * back.square.mean() ** 2)
+            steep = replace(
+                left, mean=left.mean * back.square.mean(), var=left.var * back.square.mean() ** 2
+            )
             yield from call.back("other", unbroadcast(g, right, y, call.batch, steep))
 
     return Step(value, pull)
@@ -300,8 +335,12 @@ def lerp(call: Call) -> Step:
     value = add(replace(x, mean=x.mean * (1 - w), var=x.var * (1 - w) ** 2), y, float(w))
 
     def pull(g: Gradient) -> Iterator[Pulled]:
-        yield from call.back("input", unbroadcast(replace(g, power=g.power * (1 - w) ** 2), left, x, call.batch))
-        yield from call.back("end", unbroadcast(replace(g, power=g.power * w**2), right, y, call.batch))
+        yield from call.back(
+            "input", unbroadcast(replace(g, power=g.power * (1 - w) ** 2), left, x, call.batch)
+        )
+        yield from call.back(
+            "end", unbroadcast(replace(g, power=g.power * w**2), right, y, call.batch)
+        )
 
     return Step(value, pull)
 
@@ -323,6 +362,3 @@ def chosen(call: Call) -> Step:
         yield from call.back(name, g)
 
     return Step(x, pull)
-
-
-__all__ = ["add", "aligned", "multiply", "numbers", "unbroadcast"]

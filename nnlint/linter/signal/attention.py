@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 
 from nnlint.linter.graph import Node, data_inputs
-from nnlint.linter.operators import activation, arithmetic, dropout, linear as ops, moving
+from nnlint.linter.operators import activation, arithmetic, dropout, moving
+from nnlint.linter.operators import linear as ops
 from nnlint.linter.signal.base import Call, Matrix, Pulled, Slot, Step, UnfollowedError, follows
 from nnlint.linter.signal.linear import linear_map
 from nnlint.linter.signal.moments import Gradient, Value, folded, neighbours, numbers
@@ -62,7 +64,9 @@ class Heads:
         s, u = self.sum_of_squares, v.shared
         kept = u + (1 - u) * s
         even = u + (1 - u) / max(self.keys, 1)
-        return Value(shape, v.roles, v.mean, v.var * kept, min(even / kept, 1.0) if kept > 0 else 0.0)
+        return Value(
+            shape, v.roles, v.mean, v.var * kept, min(even / kept, 1.0) if kept > 0 else 0.0
+        )
 
     def of_scores(self, g: Gradient) -> float:
         """Return the mean square of the gradient of the scores."""
@@ -103,7 +107,9 @@ class Heads:
 def _fit(power: torch.Tensor, v: Value) -> torch.Tensor:
     """Return powers for a value whose layout is that of the result."""
     rank = len(v.shape)
-    if power.dim() != rank or any(p not in (1, s) for p, s in zip(power.shape, v.shape, strict=True)):
+    if power.dim() != rank or any(
+        p not in (1, s) for p, s in zip(power.shape, v.shape, strict=True)
+    ):
         return numbers(float(power.mean()), rank)
     return power
 
@@ -136,7 +142,7 @@ def scaled_dot_product(call: Call) -> Step:
 @follows(ops.MULTIHEAD_ATTENTION)
 def multihead(call: Call) -> Step:
     """Follow nn.MultiheadAttention: three projections, attention, and the output's projection."""
-    module = call.node.module
+    module: Any = call.node.module
     if module is None or not hasattr(module, "in_proj_weight"):
         raise UnfollowedError("its projections are not known")
     first = bool(getattr(module, "batch_first", False))
@@ -159,7 +165,12 @@ def multihead(call: Call) -> Step:
     heads = Heads(q, k, v, head**-0.5, head, q.shape[length], k.shape[length], causal)
     mixed = heads.forward((*q.shape[:-1], width))
     out_bias = module.out_proj.bias
-    out = linear_map(mixed, Matrix(module.out_proj.weight), None if out_bias is None else Matrix(out_bias), call.batch)
+    out = linear_map(
+        mixed,
+        Matrix(module.out_proj.weight),
+        None if out_bias is None else Matrix(out_bias),
+        call.batch,
+    )
     single = module.in_proj_weight is not None
     parameters = [module.in_proj_weight] * 3 if single else weights
     share = 3 if single else 1
@@ -170,7 +181,9 @@ def multihead(call: Call) -> Step:
             return
         inner, found = out.pull(g)
         yield from found
-        for name, part, each, parameter in zip(("query", "key", "value"), heads.backward(inner), maps, parameters, strict=True):
+        for name, part, each, parameter in zip(
+            ("query", "key", "value"), heads.backward(inner), maps, parameters, strict=True
+        ):
             back, inside = each.pull(part)
             for place, (_, power) in enumerate(inside):
                 assert isinstance(power, float)
@@ -185,10 +198,10 @@ def multihead(call: Call) -> Step:
     return Step((out.value, attention), pull)
 
 
-def _projections(module: torch.nn.Module) -> list[torch.Tensor]:
+def _projections(module: Any) -> list[torch.Tensor]:
     if module.in_proj_weight is not None:
-        return list(module.in_proj_weight.chunk(3))  # type: ignore[operator] # a tensor
-    return [module.q_proj_weight, module.k_proj_weight, module.v_proj_weight]  # type: ignore[list-item] # tensors
+        return list(module.in_proj_weight.chunk(3))
+    return [module.q_proj_weight, module.k_proj_weight, module.v_proj_weight]
 
 
 @follows(activation.SOFTMAX)
@@ -208,7 +221,13 @@ def softmax(call: Call) -> Step:
     if x.mean.shape[dim] > 1:
         varying += float(x.mean.var(dim, unbiased=False).mean())
     s = sharpness(varying, n)
-    mean = torch.softmax(x.mean.expand([n if d == dim else size for d, size in enumerate(x.mean.shape)]), dim) if x.mean.shape[dim] > 1 else numbers(1 / n, rank)
+    mean = (
+        torch.softmax(
+            x.mean.expand([n if d == dim else size for d, size in enumerate(x.mean.shape)]), dim
+        )
+        if x.mean.shape[dim] > 1
+        else numbers(1 / n, rank)
+    )
     var = max(s / n - float(mean.square().mean()), 0.0)
     roles = x.roles
     value = folded(Value(x.shape, roles, mean, numbers(var, rank)), roles)
@@ -233,7 +252,14 @@ def log_softmax(call: Call) -> Step:
     dim %= rank
     n = x.shape[dim]
     spread = float(x.var.mean())
-    middle = float(torch.logsumexp(x.mean.expand([n if d == dim else size for d, size in enumerate(x.mean.shape)]), dim).mean()) + spread / 2
+    middle = (
+        float(
+            torch.logsumexp(
+                x.mean.expand([n if d == dim else size for d, size in enumerate(x.mean.shape)]), dim
+            ).mean()
+        )
+        + spread / 2
+    )
     value = replace(x, mean=x.mean - middle)
     s = sharpness(spread, n)
 
@@ -289,7 +315,18 @@ class Scores:
     biases: tuple[Node, ...] = ()
 
 
-_KEEPS = frozenset({dropout.DROPOUT, moving.IDENTITY, moving.CAST, moving.FLOAT, arithmetic.MASKED_FILL, moving.VIEW, moving.UNSQUEEZE, moving.SQUEEZE})
+_KEEPS = frozenset(
+    {
+        dropout.DROPOUT,
+        moving.IDENTITY,
+        moving.CAST,
+        moving.FLOAT,
+        arithmetic.MASKED_FILL,
+        moving.VIEW,
+        moving.UNSQUEEZE,
+        moving.SQUEEZE,
+    }
+)
 
 
 def _scores(node: Node) -> Scores | None:
@@ -302,7 +339,11 @@ def _scores(node: Node) -> Scores | None:
             softmax_seen = True
         elif softmax_seen and node.op is ops.MATMUL:
             q, k = node.args.get("input"), node.args.get("other")
-            return Scores(q, k, scale, tuple(biases)) if isinstance(q, Node) and isinstance(k, Node) else None
+            return (
+                Scores(q, k, scale, tuple(biases))
+                if isinstance(q, Node) and isinstance(k, Node)
+                else None
+            )
         elif softmax_seen and node.op in {arithmetic.MUL, arithmetic.DIV}:
             other = node.arg("other")
             if not isinstance(other, (int, float)):
@@ -356,18 +397,32 @@ def _product(call: Call, x: Value, y: Value) -> Step:
     over_positions = "p" in (x.roles[-1], y.roles[-2]) or "s" in (x.roles[-1], y.roles[-2])
     rank = max(len(x.shape), len(y.shape))
     mx, vx, my, vy = (float(t.mean()) for t in (x.mean.square(), x.var, y.mean.square(), y.var))
-    k = min(neighbours((*x.near[:-1], x.near[-1]), None, x.shape, x.roles, [len(x.shape) - 1]), inner) if over_positions else 1.0
+    k = (
+        min(
+            neighbours((*x.near[:-1], x.near[-1]), None, x.shape, x.roles, [len(x.shape) - 1]),
+            inner,
+        )
+        if over_positions
+        else 1.0
+    )
     ux, uy = (x.shared, y.shared) if over_positions else (0.0, 0.0)
     together = (mx + ux * vx) * (my + uy * vy)
     full = (mx + vx) * (my + vy)
     mean_all = float(x.mean.mean()) * float(y.mean.mean()) * inner
-    var = max(inner * k * (full - together) + (inner**2 * (together - mx * my) if over_positions else 0.0), 0.0)
+    var = max(
+        inner * k * (full - together)
+        + (inner**2 * (together - mx * my) if over_positions else 0.0),
+        0.0,
+    )
     if not over_positions:
         var = inner * (vx * vy + vx * my + vy * mx)
     # Rows with nearly the same weights give nearly the same sums.
     alike = mx * (inner * k * vy * (1 - uy) + inner**2 * uy * vy) if over_positions else 0.0
     roles = call.node.info.batch or (0,)
-    letters = "".join("s" if d in roles else ("p" if x.roles[-2] == "p" and d == rank - 2 else "c") for d in range(rank - 1))
+    letters = "".join(
+        "s" if d in roles else ("p" if x.roles[-2] == "p" and d == rank - 2 else "c")
+        for d in range(rank - 1)
+    )
     last = "p" if y.roles[-1] == "p" else "c"
     shared = min(alike / var, 1.0) if var > 0 else 0.0
     value = Value(call.shape, letters + last, numbers(mean_all, rank), numbers(var, rank), shared)
@@ -377,14 +432,22 @@ def _product(call: Call, x: Value, y: Value) -> Step:
         rows, columns = call.shape[-2], call.shape[-1]
         if call.source("input") is not None:
             own = (my + uy * vy) / (my + vy) if over_positions and my + vy > 0 else 0.0
-            found = Gradient(x.shape, x.roles, numbers(power * columns * (my + vy), len(x.shape)), 0.0, own)
+            found = Gradient(
+                x.shape, x.roles, numbers(power * columns * (my + vy), len(x.shape)), 0.0, own
+            )
             yield from call.back("input", found)
         if call.source("other") is not None:
             coherent = (g.common + g.own) if over_positions else 0.0
             together = rows**2 * coherent * mx
             apart = rows * (coherent * vx + (1 - coherent) * (mx + vx))
-            own = (together + rows * (1 - coherent) * mx) / (together + apart) if over_positions and together + apart > 0 else 0.0
-            found = Gradient(y.shape, y.roles, numbers(power * (together + apart), len(y.shape)), 0.0, own)
+            own = (
+                (together + rows * (1 - coherent) * mx) / (together + apart)
+                if over_positions and together + apart > 0
+                else 0.0
+            )
+            found = Gradient(
+                y.shape, y.roles, numbers(power * (together + apart), len(y.shape)), 0.0, own
+            )
             yield from call.back("other", found)
 
     return Step(value, pull)

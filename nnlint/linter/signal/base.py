@@ -96,6 +96,10 @@ class Call:
             raise UnfollowedError(f"{name} is only known when the model runs")
         return default if found is None else found
 
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Return a switch of the call."""
+        return bool(self.plain(name, default))
+
     def source(self, name: str = "input") -> Node | None:
         """Return the node that an argument is, None where it is none."""
         found = self.node.args.get(name)
@@ -194,7 +198,12 @@ def constant(tensor: torch.Tensor) -> Value:
     mean = tensor.detach()
     if mean.numel() <= 1 << 16 or not mean.is_floating_point():
         mean = mean.to(torch.float64)
-    return Value(tuple(tensor.shape), "." * tensor.dim(), mean, torch.zeros((1,) * tensor.dim(), dtype=torch.float64))
+    return Value(
+        tuple(tensor.shape),
+        "." * tensor.dim(),
+        mean,
+        torch.zeros((1,) * tensor.dim(), dtype=torch.float64),
+    )
 
 
 def only(gradients: Sequence[Gradient | None]) -> Iterator[tuple[int, Gradient]]:

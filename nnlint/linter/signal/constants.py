@@ -15,7 +15,17 @@ from nnlint.linter.operators.moving import CAST
 # Elements beyond which nothing is computed.
 LARGEST = 1 << 20
 _FILLED = frozenset({ops.CREATE_LIKE, ops.CREATE_NEW, ops.CREATE_NEW_FULL})
-_FAMILIES = frozenset({Family.CREATION, Family.COMPARE, Family.SHAPE, Family.PASS, Family.ELEMENTWISE, Family.REDUCTION, Family.STOP})
+_FAMILIES = frozenset(
+    {
+        Family.CREATION,
+        Family.COMPARE,
+        Family.SHAPE,
+        Family.PASS,
+        Family.ELEMENTWISE,
+        Family.REDUCTION,
+        Family.STOP,
+    }
+)
 _BY_KEYWORD = frozenset({"rounding_mode", "alpha", "approximate"})
 # Drawn anew at each call.
 _RANDOM = ("rand", "normal", "uniform", "bernoulli", "multinomial", "dropout", "empty")
@@ -47,11 +57,17 @@ def computed(node: Node, known: Mapping[Node, torch.Tensor]) -> torch.Tensor:
     skipped = {"device"} | ({"dtype", "other"} if op is CAST else set())
     args = {}
     for key, value in node.args.items():
-        if isinstance(value, Node) and value.family(Family.PYTHON) and value.value is None and key in skipped:
+        if (
+            isinstance(value, Node)
+            and value.family(Family.PYTHON)
+            and value.value is None
+            and key in skipped
+        ):
             continue
         args[key] = _plain(value, known)
     if op is CAST and len(args) == 1:
-        return next(iter(args.values()))
+        (only,) = args.values()
+        return torch.as_tensor(only)
     result = _called(node, args, name)
     if not isinstance(result, torch.Tensor) or result.numel() > LARGEST:
         raise NotConstantError
@@ -60,8 +76,10 @@ def computed(node: Node, known: Mapping[Node, torch.Tensor]) -> torch.Tensor:
 
 def _filled(node: Node, name: str, shape: tuple[int, ...]) -> torch.Tensor:
     given = node.args.get("dtype")
-    dtype = given if isinstance(given, torch.dtype) else {"int": torch.int64, "bool": torch.bool}.get(
-        node.info.kind or "float", torch.float32
+    dtype = (
+        given
+        if isinstance(given, torch.dtype)
+        else {"int": torch.int64, "bool": torch.bool}.get(node.info.kind or "float", torch.float32)
     )
     fill = 1.0 if "ones" in name else 0.0
     if "full" in name:
@@ -119,5 +137,5 @@ def _called(node: Node, args: dict[str, Any], name: str) -> Any:
             if not isinstance(target, str):
                 return target(*positional, **kwargs)
             return getattr(positional[0], target)(*positional[1:], **kwargs)
-    except Exception as error:  # noqa: BLE001 - torch raises anything for arguments that do not fit
+    except Exception as error:
         raise NotConstantError from error

@@ -58,6 +58,12 @@ class Image:
         return min(float((power * both).mean()) / total, 1.0)
 
 
+def _aligned(mean: torch.Tensor, var: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return means and standard deviations of one form."""
+    std = var.clamp(min=0).sqrt()
+    return mean + torch.zeros_like(std), std + torch.zeros_like(mean)
+
+
 def _grid(count: int, width: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Return places and weights; an even count, so that a kink at the mean lies between two."""
     z = torch.linspace(-width, width, count, dtype=torch.float64)
@@ -76,15 +82,17 @@ def image(function: Function, mean: torch.Tensor, var: torch.Tensor) -> Image:
         mean: Means.
         var: Variances, of a form that broadcasts with the means.
     """
-    mean, std = torch.broadcast_tensors(mean, var.clamp(min=0).sqrt())
-    if mean.numel() > 1 and bool((mean == mean.flatten()[0]).all() & (std == std.flatten()[0]).all()):
+    mean, std = _aligned(mean, var)
+    if mean.numel() > 1 and bool(
+        (mean == mean.flatten()[0]).all() & (std == std.flatten()[0]).all()
+    ):
         found = image(function, mean.flatten()[:1], std.flatten()[:1].square())
         return Image(*(getattr(found, name).reshape((1,) * mean.dim()) for name in _FIELDS))
     count = mean.numel()
     z, weights = _FINE if count <= _FEW else (_MEDIUM if count <= _MANY else _COARSE)
     x = mean.unsqueeze(-1) + std.unsqueeze(-1) * z
     with torch.enable_grad():
-        x.requires_grad_(True)
+        x.requires_grad_()
         y = function(x)
         (slope,) = torch.autograd.grad(y.sum(), x)
     y = y.detach()
@@ -92,7 +100,9 @@ def image(function: Function, mean: torch.Tensor, var: torch.Tensor) -> Image:
     second = (y - first.unsqueeze(-1)).square() @ weights
     linear = (y @ (weights * z)).square()
     d1, d2 = slope @ weights, slope.square() @ weights
-    return Image(first, second, torch.minimum(linear, second), d1, d2, (slope @ (weights * z)).square())
+    return Image(
+        first, second, torch.minimum(linear, second), d1, d2, (slope @ (weights * z)).square()
+    )
 
 
 _FIELDS = ("mean", "var", "first", "slope", "slopes", "bend")
@@ -104,7 +114,7 @@ def rectified(mean: torch.Tensor, var: torch.Tensor, leak: float = 0.0) -> Image
     For x = m + s z, with Phi and phi the normal distribution and density at m / s:
     E relu = m Phi + s phi and E relu^2 = (m^2 + s^2) Phi + m s phi.
     """
-    mean, std = torch.broadcast_tensors(mean, var.clamp(min=0).sqrt())
+    mean, std = _aligned(mean, var)
     safe = std.clamp(min=1e-300)
     ratio = (mean / safe).clamp(-1e6, 1e6)
     density = torch.exp(-ratio.square() / 2) / math.sqrt(2 * math.pi)
@@ -119,4 +129,11 @@ def rectified(mean: torch.Tensor, var: torch.Tensor, leak: float = 0.0) -> Image
     slopes = leak**2 + (1 - leak**2) * share
     linear = (std * slope).square()
     spread = (square - average.square()).clamp(min=0)
-    return Image(average, torch.maximum(spread, linear * 0), torch.minimum(linear, spread), slope, slopes, (rest * density).square())
+    return Image(
+        average,
+        torch.maximum(spread, linear * 0),
+        torch.minimum(linear, spread),
+        slope,
+        slopes,
+        (rest * density).square(),
+    )

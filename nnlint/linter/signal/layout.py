@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-
-import torch
+from typing import TYPE_CHECKING
 
 from nnlint.linter.signal.base import UnfollowedError
 from nnlint.linter.signal.moments import Shape
+
+if TYPE_CHECKING:
+    import torch
 
 
 def groups(old: Shape, new: Shape) -> Iterator[tuple[list[int], list[int]]]:
@@ -58,7 +60,11 @@ def reshaped(moments: torch.Tensor, old: Shape, new: Shape) -> torch.Tensor:
         if not varying:
             sizes += [1] * len(b)
             continue
-        if len(varying) == 1 and prod(new[d] for d in b if new[d] != 1) == old[varying[0]] and all(old[d] == 1 for d in a if d not in varying):
+        if (
+            len(varying) == 1
+            and prod(new[d] for d in b if new[d] != 1) == old[varying[0]]
+            and all(old[d] == 1 for d in a if d not in varying)
+        ):
             sizes += [new[d] for d in b]
             continue
         for d in a:
@@ -84,7 +90,10 @@ def roles_of(roles: str, old: Shape, new: Shape, batch: tuple[int, ...] | None) 
             letter = "p" if "p" in letters or "s" in letters else "."
         result += [letter] * len(b)
     if batch is not None and "." not in result:
-        result = ["s" if d in batch and r in "sp" else ("p" if r == "s" else r) for d, r in enumerate(result)]
+        result = [
+            "s" if d in batch and r in "sp" else ("p" if r == "s" else r)
+            for d, r in enumerate(result)
+        ]
     return "".join(result)
 
 

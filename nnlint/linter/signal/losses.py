@@ -39,11 +39,15 @@ def source(call: Call) -> tuple[int | None, Gradient]:
 def unit(x: Value) -> Gradient:
     """Return a gradient of size 1 / n for an output whose loss is not known."""
     rank = len(x.shape)
-    return Gradient(x.shape, x.roles, numbers(1.0 / max(x.shape[0] if x.shape else 1, 1) ** 2, rank))
+    return Gradient(
+        x.shape, x.roles, numbers(1.0 / max(x.shape[0] if x.shape else 1, 1) ** 2, rank)
+    )
 
 
 def _terms(op: Operator | None, x: Value) -> int:
-    return prod(x.shape) // (x.shape[1] if op in {ops.CROSS_ENTROPY, ops.NLL_LOSS} and len(x.shape) > 1 else 1)
+    return prod(x.shape) // (
+        x.shape[1] if op in {ops.CROSS_ENTROPY, ops.NLL_LOSS} and len(x.shape) > 1 else 1
+    )
 
 
 def _cross_entropy(call: Call, x: Value) -> Gradient:
@@ -67,14 +71,22 @@ def _cross_entropy(call: Call, x: Value) -> Gradient:
     own = x.shared * varying / total if rank > 2 and total > 0 else 0.0
     del call
     sizes = [1, classes, *(1,) * (rank - 2)]
-    return Gradient(x.shape, roles, power.reshape(sizes) / n**2, min(common, 1.0), min(own, 1.0 - min(common, 1.0)))
+    return Gradient(
+        x.shape,
+        roles,
+        power.reshape(sizes) / n**2,
+        min(common, 1.0),
+        min(own, 1.0 - min(common, 1.0)),
+    )
 
 
 def _drawn(x: Value, classes: int) -> torch.Tensor:
     """Return probabilities for drawn logits, always the same draws."""
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(DRAWS, classes, dtype=torch.float64, generator=generator)
-    mean, var = (t.reshape(-1).expand(classes) if t.numel() == 1 else t.reshape(-1) for t in (x.mean, x.var))
+    mean, var = (
+        t.reshape(-1).expand(classes) if t.numel() == 1 else t.reshape(-1) for t in (x.mean, x.var)
+    )
     return torch.softmax(mean + z * var.clamp(min=0).sqrt(), 1)
 
 

@@ -166,7 +166,10 @@ def weighed(parts: Iterable[tuple[float, torch.Tensor | None]]) -> torch.Tensor 
     if total <= 0 or all(profile is None for _, profile in parts):
         return None
     one = torch.ones((), dtype=torch.float64)
-    found = sum((w / total * (one if p is None else p) for w, p in parts), torch.zeros((), dtype=torch.float64))
+    found = sum(
+        (w / total * (one if p is None else p) for w, p in parts),
+        torch.zeros((), dtype=torch.float64),
+    )
     return even(found)
 
 
@@ -192,7 +195,9 @@ def recast(gradient: Gradient, roles: str) -> Gradient:
     return replace(gradient, roles=roles, power=flattened(gradient.power, roles), profile=profile)
 
 
-def counts(shape: Shape, roles: str, batch: int, dims: Iterable[int] | None = None) -> tuple[int, int]:
+def counts(
+    shape: Shape, roles: str, batch: int, dims: Iterable[int] | None = None
+) -> tuple[int, int]:
     """Return how many samples and how many positions of each a value has, along `dims`."""
     chosen = range(len(shape)) if dims is None else tuple(dims)
     rows = prod(shape[d] for d in chosen if roles[d] in RANDOM)
@@ -202,7 +207,13 @@ def counts(shape: Shape, roles: str, batch: int, dims: Iterable[int] | None = No
     return max(samples, 1), max(rows // max(samples, 1), 1)
 
 
-def neighbours(near: Sequence[float], other: Sequence[float] | None, shape: Shape, roles: str, dims: Iterable[int] | None = None) -> float:
+def neighbours(
+    near: Sequence[float],
+    other: Sequence[float] | None,
+    shape: Shape,
+    roles: str,
+    dims: Iterable[int] | None = None,
+) -> float:
     """Return the sum of a product of correlations over all distances: how many add up as one.
 
     A correlation that falls with the distance d like a Gaussian is c^(d^2) with c that of
@@ -239,7 +250,7 @@ def combined(first: Gradient, second: Gradient) -> Gradient:
     wa, wb = a / total, b / total
 
     def mixed(name: str) -> float:
-        return wa * getattr(first, name) + wb * getattr(second, name)
+        return float(wa * getattr(first, name) + wb * getattr(second, name))
 
     rest = wa * first.rest + wb * second.rest
     near = tuple(
@@ -260,7 +271,14 @@ def combined(first: Gradient, second: Gradient) -> Gradient:
     )
 
 
-def joint(gradient: Gradient, value: Value, batch: int, dims: Iterable[int], *, squared: torch.Tensor | None = None) -> torch.Tensor:
+def joint(
+    gradient: Gradient,
+    value: Value,
+    batch: int,
+    dims: Iterable[int],
+    *,
+    squared: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Return the mean square of sum(gradient * value) over the random dimensions among `dims`.
 
     Both are split into three parts that are orthogonal over the batch: what all have in common,
@@ -288,8 +306,14 @@ def joint(gradient: Gradient, value: Value, batch: int, dims: Iterable[int], *, 
     kx = neighbours(value.near, None, value.shape, gradient.roles, dims)
     # The sum is known to vanish only over all of them.
     samples = any(gradient.roles[d] == SAMPLE for d in dims)
-    fixed, rest = (gradient.fixed, gradient.rest) if samples else (0.0, gradient.rest + gradient.fixed)
-    whole = 1.0 - gradient.centred * all(d in dims for d, role in enumerate(gradient.roles) if role in RANDOM and gradient.shape[d] > 1)
+    fixed, rest = (
+        (gradient.fixed, gradient.rest) if samples else (0.0, gradient.rest + gradient.fixed)
+    )
+    whole = 1.0 - gradient.centred * all(
+        d in dims
+        for d, role in enumerate(gradient.roles)
+        if role in RANDOM and gradient.shape[d] > 1
+    )
     gm = gradient.common + whole * (gradient.own / n + rest * min(kg / (n * m), 1.0 / n))
     gu = (gradient.own + rest * min(kg / m, 1.0)) * (1 - 1 / n)
     gv = rest * max(1 - min(kg / m, 1.0), 0.0)

@@ -5,16 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import prod
-
-import torch
+from typing import TYPE_CHECKING
 
 from nnlint.linter.operators import normalisation as ops
 from nnlint.linter.operators.shapes import as_ints, axis
 from nnlint.linter.signal.base import Call, Matrix, Pulled, Step, UnfollowedError, follows
-from nnlint.linter.signal.moments import Gradient, Value, counts, even, folded, image_roles, joint, neighbours, numbers, recast, summed
+from nnlint.linter.signal.moments import (
+    Gradient,
+    Value,
+    counts,
+    even,
+    folded,
+    image_roles,
+    joint,
+    neighbours,
+    numbers,
+    recast,
+    summed,
+)
+
+if TYPE_CHECKING:
+    import torch
 
 
-def _affine(call: Call, name: str, default: float, rank: int, place: Sequence[int]) -> tuple[Matrix | None, torch.Tensor]:
+def _affine(
+    call: Call, name: str, default: float, rank: int, place: Sequence[int]
+) -> tuple[Matrix | None, torch.Tensor]:
     """Return the scale or shift of a norm, and its numbers in the dimensions where it stands."""
     found = call.matrix(name)
     if found is None:
@@ -34,7 +50,15 @@ def _eps(call: Call, default: float = 1e-5) -> float:
     return float(found) if isinstance(found, (int, float)) else default
 
 
-def _parameters(g: Gradient, unit: Value, scale: Matrix | None, shift: Matrix | None, batch: int, others: float = 1.0) -> Iterator[Pulled]:
+def _parameters(
+    g: Gradient,
+    unit: Value,
+    scale: Matrix | None,
+    shift: Matrix | None,
+    batch: int,
+    *,
+    others: float = 1.0,
+) -> Iterator[Pulled]:
     """Yield the mean squares of the gradients of scale (sum of g x) and shift (sum of g)."""
     dims = range(len(g.shape))
     if scale is not None:
@@ -58,7 +82,7 @@ def batch_norm(call: Call) -> Step:
     rank = len(x.shape)
     if rank < 2:
         raise UnfollowedError("it has no channels")
-    if not call.plain("training", True) and call.node.arg("running_mean") is not None:
+    if not call.flag("training", default=True) and call.node.arg("running_mean") is not None:
         raise UnfollowedError("it uses running statistics")
     fixed = x.constant
     roles = x.roles if fixed else image_roles(x)
@@ -131,12 +155,14 @@ def _even(moments: torch.Tensor) -> torch.Tensor:
     return moments
 
 
-def _over_channels(call: Call, x: Value, dims: Sequence[int], *, centre: bool) -> Step:
+def _over_channels(call: Call, x: Value, dims: list[int], *, centre: bool) -> Step:
     """Normalise each position over dimensions of channels."""
     rank = len(x.shape)
     names = [rank - len(dims) + i for i in range(len(dims))]
     scale, gain = _affine(call, "weight", 1.0, rank, names)
-    shift, offset = _affine(call, "bias", 0.0, rank, names) if centre else (None, numbers(0.0, rank))
+    shift, offset = (
+        _affine(call, "bias", 0.0, rank, names) if centre else (None, numbers(0.0, rank))
+    )
     size = prod(x.shape[d] for d in dims)
     middle = x.mean.mean(dims, keepdim=True) if centre else numbers(0.0, rank)
     mean = x.mean - middle
@@ -146,7 +172,9 @@ def _over_channels(call: Call, x: Value, dims: Sequence[int], *, centre: bool) -
     value = replace(unit, mean=unit.mean * gain + offset, var=unit.var * gain.square())
 
     def pull(g: Gradient) -> Iterator[Pulled]:
-        yield from _parameters(recast(g, x.roles), unit, scale, shift, call.batch, _other_channels(x, dims))
+        yield from _parameters(
+            recast(g, x.roles), unit, scale, shift, call.batch, others=_other_channels(x, dims)
+        )
         lost = (2 if centre else 1) / size
         power = g.power * gain.square() / spread * max(1 - lost, 0.0)
         profile = g.profile
@@ -268,7 +296,12 @@ def _per_sample(call: Call, groups: int) -> Step:
         keep = (1 - 1 / width) / left
         yield from call.back(
             "input",
-            replace(g, power=g.power * gain.square() * factor * left, common=g.common * keep, own=g.own * keep),
+            replace(
+                g,
+                power=g.power * gain.square() * factor * left,
+                common=g.common * keep,
+                own=g.own * keep,
+            ),
         )
 
     return Step(value, pull)

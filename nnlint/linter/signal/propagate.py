@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,13 +24,21 @@ from nnlint.linter.signal.base import (
 from nnlint.linter.signal.constants import NotConstantError, computed
 from nnlint.linter.signal.moments import Gradient, Value, combined, numbers
 
-# What may go wrong inside a function of the table where shapes are not what it takes them for.
-_MISFITS = (UnfollowedError, RuntimeError, ValueError, TypeError, IndexError, ArithmeticError, AttributeError)
+# What a function of the table raises where shapes are not what it takes them for.
+_MISFITS = (
+    UnfollowedError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    ArithmeticError,
+    AttributeError,
+)
 
 
 @dataclass(slots=True)
 class Signal:
-    """What was predicted of a model.
+    """What is predicted of a model.
 
     Attributes:
         values: Moments of each node's result; None where they cannot be told.
@@ -69,45 +77,14 @@ def predict(graph: ModelGraph) -> Signal:
     """Predict the size of every activation and gradient; nothing is run.
 
     Inputs are taken as standard normal, tokens as drawn evenly. Gradients start at the loss, or
-    at the first output with size 1 where no loss is known.
+    at the first output with size 1 / n where no loss is known.
     """
     signal = Signal(batch=_batch(graph))
-    steps: dict[Node, Step] = {}
-    known: dict[Node, torch.Tensor] = {}
-    for node in graph.nodes:
-        if node.kind == "output" or node.family(Family.LOSS):
-            continue
-        try:
-            known[node] = computed(node, known)
-            if not _learns(node):
-                signal.values[node] = constant(known[node])
-                continue
-        except NotConstantError:
-            pass
-        try:
-            signal.values[node] = _forward(node, signal, steps)
-        except _MISFITS as error:
-            if node in known:
-                signal.values[node] = constant(known[node])
-                continue
-            signal.values[node] = None
-            signal.unfollowed[node] = str(error) if isinstance(error, UnfollowedError) else f"{type(error).__name__}: {error}"
-    _backward(graph, signal, steps)
+    run = Run(signal)
+    run.forward(n for n in graph.nodes if n.kind != "output" and not n.family(Family.LOSS))
+    if run.start(graph):
+        run.backward(graph.nodes)
     return signal
-
-
-def _learns(node: Node) -> bool:
-    """Tell whether parameters that are trained went into a constant, by a walk over its inputs."""
-    stack, seen = [node], {node}
-    while stack:
-        current = stack.pop()
-        if current.kind == "param" and isinstance(current.tensor, torch.nn.Parameter):
-            return True
-        for source in current.inputs:
-            if source not in seen:
-                seen.add(source)
-                stack.append(source)
-    return False
 
 
 def _batch(graph: ModelGraph) -> int:
@@ -118,27 +95,171 @@ def _batch(graph: ModelGraph) -> int:
     return 1
 
 
-def _forward(node: Node, signal: Signal, steps: dict[Node, Step]) -> Content | None:
-    if node.value is not None or node.family(Family.PYTHON):
-        return None
-    if node.kind == "input":
-        return _input(node)
-    if node.kind == "param":
-        return constant(node.tensor) if node.tensor is not None else None
-    call = Call(node, signal.values, signal.batch)
-    if node.family(Family.STOP):
-        found = call.content()
-        return found
-    if isinstance(node.target, type) and issubclass(node.target, tuple):
-        step = _bundle(call)
-        steps[node] = step
+class Run:
+    """One pass forward and one backward over some nodes.
+
+    Attributes:
+        signal: What is found out.
+    """
+
+    def __init__(self, signal: Signal) -> None:
+        self.signal = signal
+        self._steps: dict[Node, Step] = {}
+        self._known: dict[Node, torch.Tensor] = {}
+        self._pending: dict[Node, Any] = {}
+        self._tainted: set[Node] = set()
+
+    def forward(self, nodes: Iterable[Node]) -> None:
+        """Carry moments through nodes in their order."""
+        values = self.signal.values
+        for node in nodes:
+            if node in values:
+                continue
+            try:
+                values[node] = self._value(node)
+            except _MISFITS as error:
+                values[node] = None
+                self.signal.unfollowed[node] = _text(error)
+
+    def _value(self, node: Node) -> Content | None:
+        if node.value is not None or node.family(Family.PYTHON):
+            return None
+        if node.kind == "input":
+            return _input(node)
+        if node.kind == "param":
+            return constant(node.tensor) if node.tensor is not None else None
+        try:
+            self._known[node] = computed(node, self._known)
+        except NotConstantError:
+            return self._followed(node)
+        if not learns(node):
+            return constant(self._known[node])
+        try:
+            return self._followed(node)
+        except _MISFITS:
+            return constant(self._known[node])
+
+    def _followed(self, node: Node) -> Content:
+        call = Call(node, self.signal.values, self.signal.batch)
+        if node.family(Family.STOP):
+            return call.content()
+        if isinstance(node.target, type) and issubclass(node.target, tuple):
+            step = _bundle(call)
+        else:
+            follow = followers().get(node.op) if node.op is not None else None
+            if follow is None:
+                raise UnfollowedError("the operation is not known")
+            step = follow(call)
+        self._steps[node] = step
         return step.value
-    follow = followers().get(node.op) if node.op is not None else None
-    if follow is None:
-        raise UnfollowedError("the operation is not known")
-    step = follow(call)
-    steps[node] = step
-    return step.value
+
+    def start(self, graph: ModelGraph) -> bool:
+        """Put a gradient where losses, or else outputs, are; tell whether there is any."""
+        signal, started = self.signal, False
+        for node in graph.losses:
+            call = Call(node, signal.values, signal.batch)
+            started = True
+            try:
+                index, g = losses.source(call)
+            except _MISFITS as error:
+                signal.unfollowed[node] = _text(error)
+                self._tainted |= set(node.inputs)
+                continue
+            if (target := call.source()) is not None:
+                self.give(Slot(target, index), g)
+                signal.loss = True
+        if not started:
+            output = next((n for n in graph.outputs if signal.value(n) is not None), None)
+            if output is None:
+                signal.reason = "what the model returns could not be followed"
+                return False
+            value = signal.value(output)
+            assert value is not None
+            self.give(Slot(output), losses.unit(value))
+        return True
+
+    def give(self, slot: Slot, g: Any) -> None:
+        """Add a gradient to a node's."""
+        pending = self._pending
+        if slot.index is not None:
+            held = pending.setdefault(slot.node, {})
+            held[slot.index] = _summed(held.get(slot.index), g)
+            return
+        value = self.signal.value(slot.node)
+        if value is not None and isinstance(g, Gradient) and value.shape != g.shape:
+            raise UnfollowedError(
+                f"a gradient of {list(g.shape)} meets a value of {list(value.shape)}"
+            )
+        pending[slot.node] = _summed(pending.get(slot.node), g)
+
+    def backward(self, nodes: Sequence[Node]) -> None:
+        """Pull gradients back through nodes, last one first."""
+        for node in reversed(nodes):
+            if node in self._tainted:
+                self._taint(node)
+            g = self._pending.pop(node, None)
+            if g is None:
+                continue
+            try:
+                self._pull(node, g)
+            except _MISFITS as error:
+                self.signal.unfollowed[node] = _text(error)
+                self._taint(node)
+
+    def _pull(self, node: Node, g: Any) -> None:
+        if isinstance(g, Gradient):
+            self.signal.gradients[node] = g
+            if node.kind == "param" and node.tensor is not None:
+                self._count(node.tensor, g.total)
+                return
+        step = self._steps.get(node)
+        if step is None:
+            return
+        if isinstance(step.value, tuple) and isinstance(g, dict):
+            g = tuple(g.get(i) for i in range(len(step.value)))
+        for target, part in step.pull(g):
+            if isinstance(target, Slot):
+                self.give(target, part)
+            else:
+                assert isinstance(part, float)
+                self._count(target, part)
+
+    def _count(self, parameter: torch.Tensor, power: float) -> None:
+        powers = self.signal.parameters
+        powers[id(parameter)] = powers.get(id(parameter), 0.0) + power
+
+    def _taint(self, node: Node) -> None:
+        """Note that the gradient of a node is not known, nor that of what it was made of."""
+        self._tainted.update(n for n in node.inputs if not n.family(Family.STOP, Family.PYTHON))
+        for parameter in _parameters(node):
+            self.signal.unknown.add(id(parameter))
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, UnfollowedError) else f"{type(error).__name__}: {error}"
+
+
+def _summed(first: Any, second: Any) -> Any:
+    """Add gradients of one value, or of several values place by place."""
+    if first is None or second is None:
+        return second if first is None else first
+    if isinstance(first, Gradient) and isinstance(second, Gradient):
+        return combined(first, second)
+    return tuple(_summed(a, b) for a, b in zip(first, second, strict=True))
+
+
+def learns(node: Node) -> bool:
+    """Tell whether a trained parameter went into a node."""
+    stack, seen = [node], {node}
+    while stack:
+        current = stack.pop()
+        if current.kind == "param" and isinstance(current.tensor, torch.nn.Parameter):
+            return True
+        for source in current.inputs:
+            if source not in seen:
+                seen.add(source)
+                stack.append(source)
+    return False
 
 
 def _bundle(call: Call) -> Step:
@@ -169,89 +290,6 @@ def _input(node: Node) -> Value:
         channel = 1 if rank > 3 else rank - 1
         roles = "".join("s" if d in batch else ("c" if d == channel else "p") for d in range(rank))
     return Value(shape, roles, numbers(0.0, rank), numbers(1.0, rank))
-
-
-def _backward(graph: ModelGraph, signal: Signal, steps: Mapping[Node, Step]) -> None:
-    pending: dict[Node, Any] = {}
-    tainted: set[Node] = set()
-    started = False
-    for node in graph.losses:
-        call = Call(node, signal.values, signal.batch)
-        target = call.source()
-        try:
-            index, g = losses.source(call)
-        except _MISFITS as error:
-            signal.unfollowed[node] = str(error)
-            tainted |= set(node.inputs)
-            started = True
-            continue
-        if target is not None:
-            _give(pending, Slot(target, index), g, signal)
-            signal.loss = started = True
-    if not started:
-        output = next((n for n in graph.outputs if isinstance(signal.values.get(n), Value)), None)
-        if output is None:
-            signal.reason = "what the model returns could not be followed"
-            return
-        value = signal.values[output]
-        assert isinstance(value, Value)
-        _give(pending, Slot(output), losses.unit(value), signal)
-    for node in reversed(graph.nodes):
-        if node in tainted:
-            _taint(node, tainted, signal)
-        g = pending.pop(node, None)
-        if g is None:
-            continue
-        _settle(node, g, signal, steps, pending, tainted)
-
-
-def _settle(node: Node, g: Any, signal: Signal, steps: Mapping[Node, Step], pending: dict[Node, Any], tainted: set[Node]) -> None:
-    if isinstance(g, Gradient):
-        signal.gradients[node] = g
-    if node.kind == "param" and node.tensor is not None and isinstance(g, Gradient):
-        _count(signal, node.tensor, g.total)
-        return
-    step = steps.get(node)
-    if step is None:
-        return
-    if isinstance(step.value, tuple) and isinstance(g, dict):
-        g = tuple(g.get(i) for i in range(len(step.value)))
-    try:
-        found = list(step.pull(g))
-    except _MISFITS as error:
-        signal.unfollowed[node] = str(error)
-        _taint(node, tainted, signal)
-        return
-    for target, part in found:
-        if isinstance(target, Slot):
-            assert isinstance(part, Gradient)
-            _give(pending, target, part, signal)
-        else:
-            assert isinstance(part, float)
-            _count(signal, target, part)
-
-
-def _count(signal: Signal, parameter: torch.Tensor, power: float) -> None:
-    signal.parameters[id(parameter)] = signal.parameters.get(id(parameter), 0.0) + power
-
-
-def _give(pending: dict[Node, Any], slot: Slot, g: Gradient, signal: Signal) -> None:
-    value = signal.values.get(slot.node)
-    if slot.index is not None:
-        held = pending.setdefault(slot.node, {})
-        held[slot.index] = combined(held[slot.index], g) if slot.index in held else g
-        return
-    if isinstance(value, Value) and value.shape != g.shape:
-        raise UnfollowedError(f"a gradient of {list(g.shape)} for a value of {list(value.shape)}")
-    before = pending.get(slot.node)
-    pending[slot.node] = g if before is None else combined(before, g)
-
-
-def _taint(node: Node, tainted: set[Node], signal: Signal) -> None:
-    """Note that the gradient of a node is not known, nor that of what it was made of."""
-    tainted.update(n for n in node.inputs if not n.family(Family.STOP, Family.PYTHON))
-    for parameter in _parameters(node):
-        signal.unknown.add(id(parameter))
 
 
 def _parameters(node: Node) -> Iterable[torch.Tensor]:
