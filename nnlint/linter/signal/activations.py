@@ -146,6 +146,8 @@ def masked(g: Gradient, x: Value, found: Image) -> Gradient:
         )
         return max(min((whole - common - own) / rest, 1.0), 0.0) if rest > 1e-9 else 0.0
 
+    slopes = float((g.power * found.slopes).mean())
+    bent = float((g.power * found.bend).mean()) / slopes if slopes > 0 else 0.0
     positions = tuple(
         near(c, b) if role == "p" else 0.0
         for c, b, role in zip(g.near, x.near, g.roles, strict=True)
@@ -158,6 +160,8 @@ def masked(g: Gradient, x: Value, found: Image) -> Gradient:
         near=positions,
         centred=g.centred * everywhere,
         fixed=fixed,
+        along=g.own * bent,
+        along_all=g.common * bent,
     )
 
 
@@ -168,7 +172,7 @@ def elementwise(call: Call, found: Image) -> Step:
     def pull(g: Gradient) -> Iterator[Pulled]:
         yield from call.back("input", masked(g, x, found))
 
-    return Step(applied(x, found), pull)
+    return Step(applied(x, found), pull, linked=True)
 
 
 @follows(a.RELU, a.LEAKY_RELU, a.PRELU, a.RRELU, *_SMOOTH)
@@ -197,7 +201,7 @@ def positive(call: Call) -> Step:
     def pull(g: Gradient) -> Iterator[Pulled]:
         yield from call.back("input", masked(g, x, found))
 
-    return Step(applied(x, found), pull)
+    return Step(applied(x, found), pull, linked=True)
 
 
 @follows(m.POW)

@@ -192,7 +192,7 @@ def addition(call: Call) -> Step:
     value = add(x, y, sign * scale, same=same)
     if call.node.op is ops.RSUB:
         value = replace(value, mean=-value.mean)
-    left, right, shape = aligned(x, y)
+    left, right, _ = aligned(x, y)
     value = folded(value, left.roles)
 
     def pull(g: Gradient) -> Iterator[Pulled]:
@@ -200,12 +200,27 @@ def addition(call: Call) -> Step:
             yield from call.back(first, replace(g, power=g.power * (1 + sign * scale) ** 2))
             return
         g = replace(g, roles=left.roles) if g.roles != left.roles else g
-        yield from call.back(first, unbroadcast(g, left, x, call.batch))
+        mine = _share(left, scale, right)
+        yield from call.back(first, _linked(unbroadcast(g, left, x, call.batch), g, mine))
         scaled = replace(g, power=g.power * scale**2)
-        yield from call.back(second, unbroadcast(scaled, right, y, call.batch))
+        yield from call.back(
+            second, _linked(unbroadcast(scaled, right, y, call.batch), g, 1 - mine)
+        )
 
-    del shape
-    return Step(value, pull)
+    return Step(value, pull, linked=True)
+
+
+def _share(x: Value, scale: float, y: Value) -> float:
+    """Return the share of x in the variance of x + scale y."""
+    first, second = float(x.var.mean()), scale**2 * float(y.var.mean())
+    return first / (first + second) if first + second > 0 else 0.0
+
+
+def _linked(back: Gradient, g: Gradient, share: float) -> Gradient:
+    """Return a gradient that goes along with a sum as one that goes along with a part of it."""
+    if back.shape != g.shape:
+        return back
+    return replace(back, along=g.along * share, along_all=g.along_all * share)
 
 
 def multiply(x: Value, y: Value) -> Value:

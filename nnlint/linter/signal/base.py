@@ -47,10 +47,13 @@ class Step:
         value: Moments of the result, a tuple for several results.
         pull: Takes the gradient of the result (for several results a tuple, None for those
             without) and yields gradients of inputs and parameters.
+        linked: Whether a gradient goes along with the input as it did with the result, see
+            `Gradient.along`.
     """
 
     value: Content
     pull: Pull
+    linked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

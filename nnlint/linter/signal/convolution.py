@@ -11,13 +11,14 @@ import torch
 from nnlint.linter.operators import linear as ops
 from nnlint.linter.operators.shapes import as_ints
 from nnlint.linter.signal.base import Call, Pulled, Step, UnfollowedError, follows
-from nnlint.linter.signal.linear import averaged
+from nnlint.linter.signal.linear import averaged, explained
 from nnlint.linter.signal.moments import (
     Gradient,
     Value,
     folded,
     image_roles,
     joint,
+    linked,
     numbers,
     recast,
     summed,
@@ -166,14 +167,10 @@ def convolution(call: Call) -> Step:
         )
         strided = replace(x, shape=shape, near=near)
         dims = range(len(shape))
-        yield from weight.gradient(
-            float(
-                joint(
-                    g, averaged(strided, g), call.batch, dims, squared=numbers(g.total, rank + 2)
-                ).mean()
-            )
-            * seen.inside
-        )
+        even = replace(g, power=numbers(g.total, rank + 2))
+        found = float(joint(even, averaged(strided, g), call.batch, dims))
+        found += linked(g, call.batch, dims) * explained(w, x, total)
+        yield from weight.gradient(found * seen.inside)
         if bias is not None:
             yield from bias.gradient(float(summed(g, call.batch, dims).mean()))
 

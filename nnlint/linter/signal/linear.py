@@ -15,6 +15,7 @@ from nnlint.linter.signal.moments import (
     Value,
     folded,
     joint,
+    linked,
     numbers,
     recast,
     summed,
@@ -61,21 +62,37 @@ def linear_map(x: Value, weight: Matrix, bias: Matrix | None, batch: int) -> Map
         g = recast(g, roles)
         power = squares.backward(flat(g.power, rank - 1)).reshape(*lead, -1)
         back = replace(g, shape=x.shape, power=power, near=(*g.near[:-1], 0.0))
-        return back, _parameters(g, x, weight, bias, batch)
+        return back, _parameters(g, x, weight, bias, batch, var=float(var.mean()))
 
     return Map(value, pull)
 
 
 def _parameters(
-    g: Gradient, x: Value, weight: Matrix, bias: Matrix | None, batch: int
+    g: Gradient, x: Value, weight: Matrix, bias: Matrix | None, batch: int, *, var: float = 0.0
 ) -> list[Pulled]:
     """Return the mean squares of the gradients of weight and bias, summed over rows."""
     rows, others = range(len(g.shape) - 1), _others(g)
     even = replace(g, power=numbers(g.total, len(g.shape)))
-    found = list(weight.gradient(float(joint(even, averaged(x, g), batch, rows)) * others))
+    power = float(joint(even, averaged(x, g), batch, rows))
+    power += linked(g, batch, rows) * explained(weight.tensor, x, var)
+    found = list(weight.gradient(power * others))
     if bias is not None:
         found += bias.gradient(float(summed(even, batch, rows)) * others)
     return found
+
+
+def explained(weight: torch.Tensor, x: Value, var: float) -> float:
+    """Return the mean square of E(z x) for a result z = sum w x in units of its deviation.
+
+    For one input it is w v / s, with v its variance and s^2 that of the result, by all inputs
+    w^2 v summed. So the mean over inputs is v / inputs times what they explain of s^2.
+    """
+    if var <= 0:
+        return 0.0
+    inputs = weight[0].numel()
+    middle = float(x.var.mean())
+    square = float(torch.linalg.vector_norm(weight)) ** 2 / weight.shape[0]
+    return middle / inputs * min(square * middle / var, 1.0)
 
 
 def _others(g: Gradient) -> float:

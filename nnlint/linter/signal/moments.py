@@ -77,6 +77,10 @@ class Gradient:
         own: The further part that the positions of one sample have in common.
         fixed: The further part that differs from position to position, and is the same for all
             samples.
+        along: The part of the power that is what a sample's positions have in common times the
+            deviation of the value itself. It comes from the activation behind the value, whose
+            derivative is larger where the value is: E f'(z) z is not zero.
+        along_all: The same of what all samples have in common.
         near: For each dimension the correlation of the rest between neighbours.
         centred: The part of the power whose sum over all samples and positions is exactly zero, as
             it is behind a batch norm.
@@ -93,6 +97,8 @@ class Gradient:
     centred: float = 0.0
     profile: torch.Tensor | None = None
     fixed: float = 0.0
+    along: float = 0.0
+    along_all: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.near:
@@ -268,6 +274,8 @@ def combined(first: Gradient, second: Gradient) -> Gradient:
         mixed("centred"),
         profile,
         mixed("fixed"),
+        mixed("along"),
+        mixed("along_all"),
     )
 
 
@@ -330,6 +338,17 @@ def joint(
     if gradient.profile is not None and value.profile is not None:
         result = result * (gradient.profile * value.profile).mean()
     return power * result
+
+
+def linked(gradient: Gradient, batch: int, dims: Iterable[int]) -> float:
+    """Return the mean square of sum(gradient * z) over random dimensions, as far as both go along.
+
+    z is the value itself, in units of its deviation.
+    """
+    if not gradient.along and not gradient.along_all:
+        return 0.0
+    n, m = counts(gradient.shape, gradient.roles, batch, dims)
+    return gradient.total * (n * m * m * gradient.along + (n * m) ** 2 * gradient.along_all)
 
 
 def summed(gradient: Gradient, batch: int, dims: Iterable[int]) -> torch.Tensor:

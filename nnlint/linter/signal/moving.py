@@ -44,7 +44,7 @@ def unchanged(call: Call) -> Step:
         if isinstance(g, Gradient):
             yield from call.back("input", g)
 
-    return Step(found, pull)
+    return Step(found, pull, linked=True)
 
 
 @follows(

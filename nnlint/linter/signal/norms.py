@@ -18,6 +18,7 @@ from nnlint.linter.signal.moments import (
     folded,
     image_roles,
     joint,
+    linked,
     neighbours,
     numbers,
     recast,
@@ -62,7 +63,8 @@ def _parameters(
     """Yield the mean squares of the gradients of scale (sum of g x) and shift (sum of g)."""
     dims = range(len(g.shape))
     if scale is not None:
-        yield from scale.gradient(float(joint(g, unit, batch, dims).mean()) * others)
+        power = float(joint(g, unit, batch, dims).mean()) + linked(g, batch, dims)
+        yield from scale.gradient(power * others)
     if shift is not None:
         yield from shift.gradient(float(summed(g, batch, dims).mean()) * others)
 
@@ -113,9 +115,20 @@ def batch_norm(call: Call) -> Step:
         left = max(1.0 - min(lost, 1.0) - min(along, 1.0), 1e-12)
         power = g.power * gain.square() / spread * left * steep
         own = min(g.own / left, 1.0)
-        yield from call.back("input", replace(g, power=power, common=0.0, own=own, centred=1.0))
+        yield from call.back(
+            "input",
+            replace(
+                g,
+                power=power,
+                common=0.0,
+                own=own,
+                centred=1.0,
+                along=g.along * (1 - 1 / n),
+                along_all=0.0,
+            ),
+        )
 
-    return Step(value, pull)
+    return Step(value, pull, linked=True)
 
 
 def independent(x: Value, n: int, m: int) -> float:
@@ -185,7 +198,7 @@ def _over_channels(call: Call, x: Value, dims: list[int], *, centre: bool) -> St
             profile = even(steep)
         yield from call.back("input", replace(g, power=power, profile=profile))
 
-    return Step(value, pull)
+    return Step(value, pull, linked=True)
 
 
 def _other_channels(x: Value, dims: Sequence[int]) -> float:
@@ -301,7 +314,9 @@ def _per_sample(call: Call, groups: int) -> Step:
                 power=g.power * gain.square() * factor * left,
                 common=g.common * keep,
                 own=g.own * keep,
+                along=g.along * (1 - 1 / width),
+                along_all=0.0,
             ),
         )
 
-    return Step(value, pull)
+    return Step(value, pull, linked=True)

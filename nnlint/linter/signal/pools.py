@@ -183,8 +183,12 @@ def max_pool(call: Call) -> Step:
     def pull(g: Gradient) -> Iterator[Pulled]:
         g = recast(g, latent.roles)
         power = g.power * ratio
+        steep = (mean - latent.mean) / latent.var.sqrt().clamp(min=1e-300)
+        bent = float(steep.square().mean())
         if found is not None:
             power = power * found.slopes
+            reach = found.slope * steep + found.bend.sqrt() * kept**0.5
+            bent = float(reach.square().mean()) / max(float(found.slopes.mean()), 1e-300)
         near = tuple(c**0.5 * 0.5 if k > 1 else c for c, k in zip(g.near[2:], kernel, strict=True))
         spread_out = min(ratio, 1.0)
         common, own = g.common * spread_out, g.own * spread_out
@@ -197,12 +201,14 @@ def max_pool(call: Call) -> Step:
             near=(0.0, 0.0, *near),
             centred=g.centred * (0.0 if found is not None else 1.0),
             profile=None,
+            along=g.own * spread_out * bent,
+            along_all=g.common * spread_out * bent,
         )
         target = inner if inner is not None else node
         if target is not None:
             yield Slot(target), back
 
-    return Step(value, pull)
+    return Step(value, pull, linked=True)
 
 
 def _pooled_near(x: Value, kernel: tuple[int, ...]) -> tuple[float, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -81,9 +81,10 @@ def predict(graph: ModelGraph) -> Signal:
     """
     signal = Signal(batch=_batch(graph))
     run = Run(signal)
-    run.forward(n for n in graph.nodes if n.kind != "output" and not n.family(Family.LOSS))
-    if run.start(graph):
-        run.backward(graph.nodes)
+    with torch.no_grad():
+        run.forward(n for n in graph.nodes if n.kind != "output" and not n.family(Family.LOSS))
+        if run.start(graph):
+            run.backward(graph.nodes)
     return signal
 
 
@@ -219,6 +220,12 @@ class Run:
             g = tuple(g.get(i) for i in range(len(step.value)))
         for target, part in step.pull(g):
             if isinstance(target, Slot):
+                if (
+                    not step.linked
+                    and isinstance(part, Gradient)
+                    and (part.along or part.along_all)
+                ):
+                    part = replace(part, along=0.0, along_all=0.0)  # noqa: PLW2901 - the same gradient
                 self.give(target, part)
             else:
                 assert isinstance(part, float)
