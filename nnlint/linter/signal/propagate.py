@@ -46,6 +46,7 @@ class Signal:
         parameters: Mean square of the gradient of each parameter, by the parameter's id.
         unfollowed: Nodes that could not be followed, with the reason.
         unknown: Parameters (by id) whose gradient depends on something that was not followed.
+        unsure: Nodes whose gradient does.
         reason: Why nothing is predicted at all, "" where something is.
         batch: The number of samples.
         loss: Whether the gradient comes from a known loss.
@@ -56,6 +57,7 @@ class Signal:
     parameters: dict[int, float] = field(default_factory=dict)
     unfollowed: dict[Node, str] = field(default_factory=dict)
     unknown: set[int] = field(default_factory=set)
+    unsure: set[Node] = field(default_factory=set)
     reason: str = ""
     batch: int = 1
     loss: bool = False
@@ -108,7 +110,6 @@ class Run:
         self._steps: dict[Node, Step] = {}
         self._known: dict[Node, torch.Tensor] = {}
         self._pending: dict[Node, Any] = {}
-        self._tainted: set[Node] = set()
 
     def forward(self, nodes: Iterable[Node]) -> None:
         """Carry moments through nodes in their order."""
@@ -164,7 +165,7 @@ class Run:
                 index, g = losses.source(call)
             except _MISFITS as error:
                 signal.unfollowed[node] = _text(error)
-                self._tainted |= set(node.inputs)
+                self.signal.unsure |= set(node.inputs)
                 continue
             if (target := call.source()) is not None:
                 self.give(Slot(target, index), g)
@@ -196,7 +197,7 @@ class Run:
     def backward(self, nodes: Sequence[Node]) -> None:
         """Pull gradients back through nodes, last one first."""
         for node in reversed(nodes):
-            if node in self._tainted:
+            if node in self.signal.unsure:
                 self._taint(node)
             g = self._pending.pop(node, None)
             if g is None:
@@ -237,7 +238,9 @@ class Run:
 
     def _taint(self, node: Node) -> None:
         """Note that the gradient of a node is not known, nor that of what it was made of."""
-        self._tainted.update(n for n in node.inputs if not n.family(Family.STOP, Family.PYTHON))
+        self.signal.unsure.update(
+            n for n in node.inputs if not n.family(Family.STOP, Family.PYTHON)
+        )
         for parameter in _parameters(node):
             self.signal.unknown.add(id(parameter))
 
