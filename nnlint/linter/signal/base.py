@@ -36,7 +36,7 @@ class Slot:
 # A gradient for a node, or the mean square of a gradient for a parameter.
 Pulled = tuple[Slot, Gradient] | tuple[torch.Tensor, float]
 Pull = Callable[[Any], Iterator[Pulled]]
-Content = Value | tuple[Value, ...]
+Content = Value | tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,7 +241,7 @@ def getitem(call: Call) -> Step:
             raise UnfollowedError("its index is not known")
         place = index % len(content)
 
-        def pull_one(g: Gradient) -> Iterator[Pulled]:
+        def pull_one(g: Any) -> Iterator[Pulled]:
             if source is not None:
                 yield Slot(source, place), g
 
