@@ -10,11 +10,14 @@ import math
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nnlint.linter.graph import ModelGraph, Node, takes_one
 from nnlint.linter.operators.base import Family
 from nnlint.linter.operators.linear import WEIGHTED
-from nnlint.linter.signal.propagate import Signal, predict
+
+if TYPE_CHECKING:
+    from nnlint.linter.signal.propagate import Signal
 
 _HANDED_ON = (
     Family.ACTIVATION,
@@ -165,6 +168,8 @@ _CACHE: weakref.WeakKeyDictionary[ModelGraph, Signal] = weakref.WeakKeyDictionar
 
 def signal_of(graph: ModelGraph) -> Signal:
     """Return the prediction for a graph, made once."""
+    from nnlint.linter.signal.propagate import predict
+
     found = _CACHE.get(graph)
     if found is None:
         found = _CACHE[graph] = predict(graph)

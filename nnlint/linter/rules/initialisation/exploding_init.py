@@ -5,13 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nnlint.linter.findings import Finding, Severity
+from nnlint.linter.findings import Finding, Related, Severity
 from nnlint.linter.graph import ModelGraph, Node
 from nnlint.linter.rules.base import Category, NotChecked, Rule
-from nnlint.linter.rules.initialisation.gains import name_of, remedy, times, words
+from nnlint.linter.rules.initialisation.gains import (
+    drawn_by,
+    name_of,
+    remedy,
+    times,
+    words,
+)
 from nnlint.linter.signal.chains import Chain, Fade, chains, fades, signal_of
-from nnlint.linter.signal.propagate import Signal
+
+if TYPE_CHECKING:
+    from nnlint.linter.signal.propagate import Signal
 
 # Growth along a chain that no training recovers from: steps of the first layer are this much
 # larger than those of the last one.
@@ -109,6 +118,7 @@ class ExplodingInit(Rule):
     def _found(self, graph: ModelGraph, growth: Growth) -> Finding:
         first, last = growth.layers[0], growth.layers[-1]
         fit = remedy(node for nodes in growth.chain.between for node in nodes)
+        _, lines = drawn_by(growth.layers)
         weight = last.parameter("weight")
         spread = float(weight.detach().abs().mean()) if weight is not None else 0.0
         factor = "and overflow" if math.isinf(growth.size) else f"{times(growth.size)} times"
@@ -123,6 +133,7 @@ class ExplodingInit(Rule):
             f"{what} grow {factor} {way}: weights of {words(growth.layers)} are {spread:.3g} on "
             "average",
             help=f"initialise them after {fit.name}: {fit.call}",
+            related=[Related(line, "their weights are drawn here") for line in lines[:4]],
             evidence={
                 "growth": growth.size if math.isfinite(growth.size) else "overflow",
                 "direction": "forward" if growth.forward else "backward",

@@ -7,13 +7,15 @@ import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnlint.linter.graph import ModelGraph, Node
 from nnlint.linter.rules.base import NotChecked
 from nnlint.linter.rules.initialisation.gains import is_default, saturating, weight_gradients
 from nnlint.linter.signal.chains import Chain, Fade, chains, fades, signal_of
-from nnlint.linter.signal.propagate import Signal
+
+if TYPE_CHECKING:
+    from nnlint.linter.signal.propagate import Signal
 
 # Change of a gradient along a chain from which on it is spoken of at all.
 LEAST = 10.0

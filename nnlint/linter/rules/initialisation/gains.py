@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nnlint.linter.findings import Location
 from nnlint.linter.graph import Node
 from nnlint.linter.operators import activation as a
 from nnlint.linter.operators.linear import TRANSPOSED_CONVOLUTIONS
 from nnlint.linter.signal.chains import Fade
-from nnlint.linter.signal.moments import Value
 
 if TYPE_CHECKING:
     import torch
@@ -69,9 +70,13 @@ def _suited(op: Operator | None) -> Remedy:
 def is_default(layer: Node) -> bool:
     """Tell whether a layer has the weights that PyTorch gives it: uniform up to 1 / sqrt(inputs).
 
-    By the numbers: the largest lies just below that bound, and their spread is that of a uniform
-    distribution.
+    By what was recorded while the model was built, else by the numbers: the largest lies just below
+    that bound, and their spread is that of a uniform distribution.
     """
+    from nnlint.linter.load.initialised import last_write
+
+    if (write := last_write(layer.module, "weight")) is not None:
+        return write.kind == "default"
     weight = layer.parameter("weight")
     if weight is None or weight.is_meta or weight.numel() < 32 or weight.dim() < 2:
         return False
@@ -83,6 +88,19 @@ def is_default(layer: Node) -> bool:
     spread = float(weight.detach().double().std()) / bound * math.sqrt(3)
     near = 1 - 12 / weight.numel()
     return near < largest <= 1 + 1e-5 and abs(spread - 1) < 3 / math.sqrt(weight.numel()) + 0.01
+
+
+def drawn_by(layers: Iterable[Node]) -> tuple[str, list[Location]]:
+    """Return the name of what wrote most of the layers' weights, "" where unknown, and its lines."""
+    from nnlint.linter.load.initialised import last_write
+
+    found = [last_write(layer.module, "weight") for layer in layers]
+    known = [write for write in found if write is not None and write.kind != "default"]
+    if not known:
+        return "", []
+    name, _ = Counter(write.name for write in known).most_common(1)[0]
+    lines = (write.location for write in known if write.name == name)
+    return name, list(dict.fromkeys(line for line in lines if line is not None))
 
 
 def saturating(fade: Fade, signal: Signal) -> list[Node]:
@@ -97,10 +115,9 @@ def saturating(fade: Fade, signal: Signal) -> list[Node]:
 def _derivative(node: Node, signal: Signal) -> float:
     """Return the root mean square of an activation's derivative, by the gradients around it."""
     source = node.inputs[0]
-    value = signal.value(source)
     after = signal.gradients.get(node)
     before = signal.gradients.get(source)
-    if not isinstance(value, Value) or after is None or before is None or after.total <= 0:
+    if after is None or before is None or after.total <= 0:
         return 0.25 if node.op in {a.SIGMOID, a.HARDSIGMOID} else 1.0
     return math.sqrt(max(before.total / after.total, 0.0))
 

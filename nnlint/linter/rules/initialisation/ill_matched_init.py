@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nnlint.linter.findings import Finding, Severity
+from nnlint.linter.findings import Finding, Related, Severity
 from nnlint.linter.graph import ModelGraph
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.initialisation.fading import LEAST, Kind, Verdict, evidence, verdicts
-from nnlint.linter.rules.initialisation.gains import name_of, remedy, times, words
+from nnlint.linter.rules.initialisation.gains import (
+    drawn_by,
+    name_of,
+    remedy,
+    times,
+    words,
+)
 
 # Change of the gradient over four layers, and layers, from which on a gain counts as wrong.
 FOUR_LAYERS, SHORTEST = 2.0, 4
@@ -106,16 +112,21 @@ class IllMatchedInit(Rule):
         factor = 1 / fade.ratio if fades else fade.ratio
         first, last = fade.layers[0], fade.layers[-1]
         fit = remedy(fade.chain.activations(fade.first, fade.last))
+        name, lines = drawn_by(fade.layers)
+        cause = f"{name} does" if name else "their weights do"
         each = fade.gain if not fades else 1 / fade.gain
         word = "fade" if fades else "grow"
         return self.finding(
             graph,
             first.built or first,
             f"gradients {word} {times(factor)} times from `{name_of(last)}` back to "
-            f"`{name_of(first)}`, {each:.2g} times for each of {fade.span} layers: their weights do "
+            f"`{name_of(first)}`, {each:.2g} times for each of {fade.span} layers: {cause} "
             f"not suit the activations ({words(fade.layers)})",
             help=f"initialise them after {fit.name}: {fit.call}",
-            evidence=evidence(verdict) | {"gain": fade.gain},
+            related=[Related(line, "their weights are drawn here") for line in lines[:4]],
+            evidence=evidence(verdict)
+            | {"gain": fade.gain}
+            | ({"initialiser": name} if name else {}),
             modules=[layer.path for layer in fade.layers if layer.path],
         )
 
