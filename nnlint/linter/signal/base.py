@@ -63,15 +63,21 @@ class Matrix:
     tensor: torch.Tensor
     node: Node | None = None
 
-    def gradient(self, power: float) -> Iterator[Pulled]:
-        """Yield the mean square of the weight's gradient to where it belongs."""
+    def gradient(self, power: float, alike: float = 0.0) -> Iterator[Pulled]:
+        """Yield the mean square of the weight's gradient to where it belongs.
+
+        Args:
+            power: The mean square.
+            alike: The part of it that all inputs of an output have in common; it only matters for
+                a weight that is computed.
+        """
         if self.node is None:
             yield self.tensor, power
         else:
             shape = tuple(self.tensor.shape)
             rank = len(shape)
             one = torch.full((1,) * rank, power, dtype=torch.float64)
-            yield Slot(self.node), Gradient(shape, "." * rank, one)
+            yield Slot(self.node), Gradient(shape, "." * rank, one, own=alike)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import torch
 from nnlint.linter.operators import linear as ops
 from nnlint.linter.operators.shapes import as_ints
 from nnlint.linter.signal.base import Call, Pulled, Step, UnfollowedError, follows
-from nnlint.linter.signal.linear import averaged, explained
+from nnlint.linter.signal.linear import averaged, common_part, explained
 from nnlint.linter.signal.moments import (
     Gradient,
     Value,
@@ -170,7 +170,8 @@ def convolution(call: Call) -> Step:
         even = replace(g, power=numbers(g.total, rank + 2))
         found = float(joint(even, averaged(strided, g), call.batch, dims))
         found += linked(g, call.batch, dims) * explained(w, x, total)
-        yield from weight.gradient(found * seen.inside)
+        alike = common_part(even, strided, call.batch, found) if weight.node is not None else 0.0
+        yield from weight.gradient(found * seen.inside, alike)
         if bias is not None:
             yield from bias.gradient(float(summed(g, call.batch, dims).mean()))
 

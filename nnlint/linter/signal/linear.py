@@ -75,10 +75,23 @@ def _parameters(
     even = replace(g, power=numbers(g.total, len(g.shape)))
     power = float(joint(even, averaged(x, g), batch, rows))
     power += linked(g, batch, rows) * explained(weight.tensor, x, var)
-    found = list(weight.gradient(power * others))
+    found = list(weight.gradient(power * others, common_part(even, x, batch, power)))
     if bias is not None:
         found += bias.gradient(float(summed(even, batch, rows)) * others)
     return found
+
+
+def common_part(g: Gradient, x: Value, batch: int, power: float) -> float:
+    """Return the part of a weight's gradient that the inputs of an output have in common.
+
+    It comes from what their means have in common.
+    """
+    rank = len(x.shape)
+    same = replace(
+        averaged(x, g), mean=numbers(float(x.mean.mean()), rank), var=numbers(0.0, rank), shared=0.0
+    )
+    dims = [d for d, role in enumerate(g.roles) if role in "sp"]
+    return min(float(joint(g, same, batch, dims)) / power, 1.0) if power > 0 else 0.0
 
 
 def explained(weight: torch.Tensor, x: Value, var: float) -> float:

@@ -150,8 +150,9 @@ def _standardised(call: Call, x: Value, gain: torch.Tensor, offset: torch.Tensor
     mean = (full - full.mean(dims, keepdim=True)) / spread.sqrt() * gain + offset
 
     def pull(g: Gradient) -> Iterator[Pulled]:
-        factor = float((gain.square() / spread).mean())
-        yield from call.back("input", replace(g, power=g.power * factor))
+        # What the inputs of an output have in common is centred away.
+        factor = float((gain.square() / spread).mean()) * max(1 - g.own, 0.0)
+        yield from call.back("input", replace(g, power=g.power * factor, own=0.0))
         if (scale := call.matrix("weight")) is not None:
             rows = prod(x.shape[d] for d in dims)
             yield from scale.gradient(g.total * rows)
