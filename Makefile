@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PROTOC := .venv-protoc
 PROTOS := $(wildcard nnlint/protos/v1/*.proto)
 
-.PHONY: demo test check gen gen-protos check-protos bench clean
+.PHONY: demo test check gate gen gen-protos check-protos bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,10 @@ check: $(READY) check-protos
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_rooms.py
+
+# Healthy models must be silent: all of torchvision's, and twenty of timm's.
+gate: $(READY)
+	$(BIN)/python benchmarks/zoo.py --gate --jobs 2
 
 $(PROTOC)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(PROTOC)

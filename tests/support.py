@@ -10,7 +10,7 @@ from nnlint.linter import engine
 from nnlint.linter.discover import discover
 from nnlint.linter.discover.source import Source
 from nnlint.linter.findings import Check, Finding
-from nnlint.linter.load import built, devices
+from nnlint.linter.load import built, devices, unwritten
 from nnlint.linter.load.build import NotBuildableError, build
 from nnlint.linter.load.initialised import Recorder
 from nnlint.linter.rules.base import Rule, all_rules
@@ -39,7 +39,12 @@ def lint_text(
     findings: list[Finding] = []
     checks: list[Check] = []
     recorder = Recorder(code)
-    with warnings.catch_warnings(), devices.on_cpu(), built.recording(code):
+    with (
+        warnings.catch_warnings(),
+        devices.on_cpu(),
+        built.recording(code),
+        unwritten.marking(),
+    ):
         warnings.simplefilter("ignore")
         with recorder:
             exec(compile(text, path, "exec"), module.__dict__)  # noqa: S102 - a fixture of ours

@@ -52,9 +52,26 @@ def torchvision() -> Any:
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         for name in _COMPILED:
             library.define(f"{name}(Tensor x) -> Tensor")
+        library.impl("nms", _nms, "CPU")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return importlib.import_module("torchvision")
+        found = importlib.import_module("torchvision")
+    if _KEPT:
+        # Suppression is all that detection models need of what is compiled.
+        found.ops.boxes._assert_has_ops = lambda: None
+    return found
+
+
+def _nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Return which boxes are left when those that overlap a better one are dropped."""
+    overlaps = (torchvision().ops.box_iou(boxes, boxes) > threshold).numpy()
+    dropped = torch.zeros(len(boxes), dtype=torch.bool).numpy()
+    kept: list[int] = []
+    for i in scores.argsort(descending=True).tolist():
+        if not dropped[i]:
+            kept.append(i)
+            dropped |= overlaps[i]
+    return torch.tensor(kept, dtype=torch.int64)
 
 
 def _compiled() -> bool:

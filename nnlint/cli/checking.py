@@ -175,7 +175,8 @@ def texts_of(report: Report, known: Mapping[str, str]) -> dict[str, str]:
     """Return the text of every file that was linted."""
     from nnlint.linter.load.files import read_text
 
-    texts = {**report.sources, **known}
+    # The report has the code of a notebook, where standard input held its JSON.
+    texts = {**known, **report.sources}
     for path in {model.path for model in report.models} - texts.keys():
         with contextlib.suppress(OSError, SyntaxError):
             texts[path] = read_text(path)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from nnlint.cli.json_object import JsonObject, jsonable
+from nnlint.linter.findings import Location
 from nnlint.linter.measured import Measured, MeasuredNode, MeasuredParameter, NonFinite, Units
+from nnlint.linter.notebook import located
 from nnlint.linter.probed import Probed
 
+CELL = (
+    "Number of the notebook's code cell, from 1, in which lines are counted; null in other files."
+)
 # What was measured at each step: null where there was nothing, text where it is not finite.
 Number = float | Literal["nan", "inf", "-inf"] | None
 
@@ -21,6 +27,7 @@ class OperationObject(JsonObject):
     operator: str = Field(description="Name of the ATen operator.")
     module: str
     path: str | None
+    cell: int | None = Field(description=CELL)
     line: int | None
     in_loss: bool = Field(description="Whether it belongs to the loss and not to the model.")
     activation_rms: list[Number]
@@ -81,6 +88,7 @@ class ProbeObject(JsonObject):
 
     model: str
     path: str
+    cell: int | None = Field(description=CELL)
     line: int
     status: Literal[
         "completed",
@@ -93,6 +101,7 @@ class ProbeObject(JsonObject):
     ]
     reason: str | None = Field(description="Why it was not probed, or did not complete.")
     reason_path: str | None
+    reason_cell: int | None
     reason_line: int | None
     server: str | None = Field(description="Its address; null for a server of its own.")
     torch: str | None = Field(description="Version of torch on the server.")
@@ -121,17 +130,21 @@ class ProbeObject(JsonObject):
     non_finite: list[NonFiniteObject]
 
 
-def probe_object(probed: Probed) -> ProbeObject:
-    """Return a probe as the object of the schema."""
-    measured, where = probed.measured, probed.location
+def probe_object(probed: Probed, sources: Mapping[str, str]) -> ProbeObject:
+    """Return a probe as the object of the schema; `sources` has the texts of the files."""
+    measured = probed.measured
+    cell, place = located(Location(probed.path, probed.line), sources)
+    where_cell, where = located(probed.location, sources) if probed.location else (None, None)
     captured = probed.gradient_error is not None
     return ProbeObject(
         model=jsonable(probed.model),
         path=jsonable(probed.path),
-        line=probed.line,
+        cell=cell,
+        line=place.line,
         status=probed.status,
         reason=jsonable(probed.reason) or None,
         reason_path=jsonable(where.path) if where else None,
+        reason_cell=where_cell,
         reason_line=where.line if where else None,
         server=probed.server or None,
         torch=jsonable(probed.torch) or None,
@@ -152,7 +165,7 @@ def probe_object(probed: Probed) -> ProbeObject:
         estimated_bytes=probed.estimated_bytes or None,
         available_bytes=probed.available_bytes or None,
         seconds=probed.seconds,
-        operations=[_operation(node) for node in measured.nodes] if measured else [],
+        operations=[_operation(node, sources) for node in measured.nodes] if measured else [],
         parameters=[_parameter(each) for each in measured.parameters] if measured else [],
         units=[_units(each) for each in measured.units] if measured else [],
         non_finite=[_non_finite(each, measured) for each in measured.non_finite]
@@ -161,13 +174,15 @@ def probe_object(probed: Probed) -> ProbeObject:
     )
 
 
-def _operation(node: MeasuredNode) -> OperationObject:
-    place = node.site.location
+def _operation(node: MeasuredNode, sources: Mapping[str, str]) -> OperationObject:
+    whole = node.site.location
+    cell, place = located(whole, sources) if whole else (None, None)
     return OperationObject(
         index=node.index,
         operator=node.operator,
         module=jsonable(node.site.path),
         path=jsonable(place.path) if place else None,
+        cell=cell,
         line=place.line if place else None,
         in_loss=node.in_loss,
         activation_rms=jsonable(node.activation_rms),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -17,6 +17,7 @@ from nnlint.cli.console import escape, style
 from nnlint.cli.formats import RenderOptions
 from nnlint.cli.wording import count_of
 from nnlint.linter.measured import Measured
+from nnlint.linter.notebook import written
 from nnlint.linter.probed import Layer, Probed, layers
 
 # More layers than this are shown by their first and last ones, unless all are asked for.
@@ -55,17 +56,19 @@ class _Column:
         return max(cell.cell_len for cell in [Text(self.title), *self.cells])
 
 
-def render(probed: Probed, options: RenderOptions) -> str:
-    """Return the probe of one model as text."""
-    place = f"{probed.path}:{probed.line}"
+def render(probed: Probed, options: RenderOptions, sources: Mapping[str, str]) -> str:
+    """Return the probe of one model as text; `sources` has the text of its file."""
+    place = written(probed.path, probed.line, sources)
+    where = probed.location
+    at = written(where.path, where.line, sources) if where and where.path and where.line else ""
     if probed.measured is None:
-        return "\n".join(_ending(probed, options, place)) + "\n"
+        return "\n".join(_ending(probed, options, at or place)) + "\n"
     title = style(escape(probed.model), "bold", color=options.color)
     lines = [f"{title} ({escape(place)}), probed on {escape(probed.measured.device)}:"]
     lines += _facts(probed, probed.measured, options)
     if probed.measured.losses:
         lines.append(_table(layers(probed.measured), options))
-    return "\n".join([*lines, *_ending(probed, options, "")]).rstrip() + "\n"
+    return "\n".join([*lines, *_ending(probed, options, at)]).rstrip() + "\n"
 
 
 def _facts(probed: Probed, measured: Measured, options: RenderOptions) -> Iterator[str]:
@@ -129,13 +132,11 @@ def _labelled(word: str, text: str, options: RenderOptions) -> list[str]:
     return [lines[0].replace(f"{word}:", bold, 1), *lines[1:]] if lines else []
 
 
-def _ending(probed: Probed, options: RenderOptions, place: str) -> Iterator[str]:
+def _ending(probed: Probed, options: RenderOptions, at: str) -> Iterator[str]:
     """Yield why a probe was not made or did not complete."""
     if probed.complete:
         return
     word = style(_WORDS[probed.status], "warning", color=options.color)
-    where = probed.location
-    at = f"{where.path}:{where.line}" if where and where.path and where.line else place
     subject = f"{probed.model} ({at})" if at else probed.model
     yield f"{word}: {escape(f'{subject}: {probed.reason}')}"
     if probed.hint:

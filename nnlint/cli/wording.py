@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from nnlint.linter.findings import Outcome, Report, Severity
+from nnlint.linter.findings import ModelReport, Outcome, Report, Severity
 
 _MODULES_SHOWN = 2
+_ASSUMED_SHOWN = 4
 
 
 def count_of(number: int, noun: str) -> str:
@@ -22,6 +23,20 @@ def list_some(names: Sequence[str], limit: int = _MODULES_SHOWN) -> str:
     if len(names) > 1:
         return f"{', '.join(names[:-1])} and {names[-1]}"
     return "".join(names)
+
+
+def assumed(model: ModelReport) -> str:
+    """Return the arguments that were assumed to build a model: "size=64, classes=10"."""
+    values = [f"{_argument(key, model.name)}={value}" for key, value in model.assumed.items()]
+    more = len(values) - _ASSUMED_SHOWN
+    shown = ", ".join(values[:_ASSUMED_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _argument(key: str, model: str) -> str:
+    """Return "size" for "Net(size)" of Net, and "Encoder(size)" as it is."""
+    inner = key.removeprefix(f"{model}(")
+    return inner.replace(")", "", 1) if inner != key else key
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from nnlint.errors import NoModelError, UsageError
-from nnlint.linter.discover import discover
+from nnlint.linter.discover import discover, may_hold_models
+from nnlint.linter.discover.projects import Projects
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.findings import Finding, Report
 from nnlint.linter.load import failures
 from nnlint.linter.load.driver import FileResult, lint_targets
-from nnlint.linter.load.files import File, find_files, read_text, readable
+from nnlint.linter.load.files import File, find_files, python_text, read_text, readable
 from nnlint.linter.load.pool import Pool
 from nnlint.linter.load.targets import choose
 from nnlint.linter.load.tasks import Order
+from nnlint.linter.notebook import is_notebook
 from nnlint.linter.rules.base import Category, Rule
 from nnlint.linter.selection import rules_for
 from nnlint.linter.settings import LintSettings
@@ -61,6 +63,7 @@ def lint_paths(
             pool = stack.enter_context(Pool())
         alone = len(files) == 1
         run = _Run(settings, rules, pool, progress or _silent, alone=alone, order=order)
+        run.projects = Projects(files, paths)
         results = run.do(files)
     if not any(result.models or result.findings for result in results):
         raise _nothing_found(paths, files)
@@ -125,12 +128,15 @@ def _merged(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _sources(findings: Iterable[Finding], known: dict[str, str]) -> dict[str, str]:
-    """Return the text of every file that the findings point at."""
+    """Return the text of every file that the findings point at, and of every notebook.
+
+    Without its text no line of a notebook can be told.
+    """
     wanted = {
         place.path
         for finding in findings
         for place in (finding.location, *(each.location for each in finding.related))
-    }
+    } | set(filter(is_notebook, known))
     found = {}
     for path in sorted(wanted):
         if path in known:
@@ -166,6 +172,7 @@ class _Run:
         self.pool = pool
         self.progress = progress
         self.order = order
+        self.projects = Projects()
         self.cpus = _cpu_count()
         self.threads = self.cpus if alone else 1
 
@@ -199,8 +206,8 @@ class _Run:
         """Read, parse and search a file; a result where there is nothing to run."""
         text = ""
         try:
-            text = read_text(file.path) if file.text is None else file.text
-            if not file.explicit and "torch" not in text:
+            text = read_text(file.path) if file.text is None else python_text(file.path, file.text)
+            if not file.explicit and not may_hold_models(text):
                 return FileResult(file.path, text)
             source = Source.parse(file.path, text)
         except OSError as error:
@@ -208,13 +215,17 @@ class _Run:
                 raise UsageError(f"{file.path} cannot be read: {error.strerror}") from error
             return FileResult(file.path, text)
         except SyntaxError as error:
-            text = text or readable(file.path)
+            text = text or file.text or readable(file.path)
+            if not file.explicit and not may_hold_models(text):
+                return FileResult(file.path, text)
             return FileResult(file.path, text, [failures.syntax_error(error, file.path, text)])
         except (ValueError, RecursionError, MemoryError) as error:
             unparsable = SyntaxError(failures.describe(error))
             return FileResult(file.path, text, [failures.syntax_error(unparsable, file.path, text)])
         try:
-            targets = choose(source, discover(source), file.names)
+            adopt = file.explicit and not file.names
+            found = discover(source, self.projects.around(file), adopt=adopt)
+            targets = choose(source, found, file.names)
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 - a defect of ours must not end the whole run

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nnlint.linter.findings import Check, Finding, Location, ModelReport, Related
@@ -19,6 +20,8 @@ from nnlint.linter.trace.capture import (
     capture,
 )
 from nnlint.linter.trace.positions import UserCode
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 if TYPE_CHECKING:
     import torch
@@ -49,11 +52,13 @@ def analyse(
     code: UserCode | None = None,
     built_at: BuiltAt = lambda _: None,
     loss: Any = None,
+    assumed: Mapping[str, str] = _NOTHING,
 ) -> ModelResult:
     """Trace a live model and run `rules` over its graph.
 
     Never raises for what the user's forward does: that becomes a finding (NNL001 where forward
-    raises, NNL003 where it cannot be traced).
+    raises, NNL003 where it cannot be traced). A forward that raises in a model with assumed
+    arguments is no fault of the model: a note, NNL004.
 
     Args:
         model: The module, in the mode it is to be judged in (training).
@@ -64,8 +69,16 @@ def analyse(
         code: Tells the user's frames; made from `source` where None.
         built_at: Tells where a layer was built.
         loss: A loss module or function that overrides `settings.loss`.
+        assumed: The constructor's arguments that were assumed.
     """
-    report = ModelReport(target.name, target.location.path, target.location.line, analysed=True)
+    report = ModelReport(
+        target.name,
+        target.location.path,
+        target.location.line,
+        analysed=True,
+        class_name=type(model).__name__,
+        assumed=dict(assumed),
+    )
     code = code or UserCode(target.location.path, source.text if source else "", "")
     loss = loss if loss is not None else settings.loss
     try:
@@ -77,24 +90,31 @@ def analyse(
             code=code,
             built_at=built_at,
             loss=loss,
+            assumed=frozenset(assumed),
         )
     except ForwardError as error:
         reason = f"forward raises {error}"
         related = tuple(Related(place, "raised from here") for place in error.related)
-        finding = _tool_finding(
-            "NNL001", reason, error.location or target.location, target, related=related
-        )
-        return ModelResult(replace(report, analysed=False, reason=reason), (finding,), ())
+        at = error.location or target.location
+        if assumed:
+            text = f"{target.name} was not analysed: with assumed arguments, {reason}"
+            finding = _tool_finding("NNL004", text, at, target, related=related)
+        else:
+            finding = _tool_finding("NNL001", reason, at, target, related=related)
+        failed = replace(report, analysed=False, reason=reason, obstacle="forward")
+        return ModelResult(failed, (finding,), ())
     except NotTraceableError as error:
         reason = f"the graph cannot be traced: {error}"
+        wanted = error.obstacle == "inputs"
         finding = _tool_finding(
             "NNL003",
             reason,
             error.location or target.location,
             target,
-            help="give example inputs, e.g. --input 2x3x224x224",
+            help="give example inputs, e.g. --input 2x3x224x224" if wanted else "",
         )
-        return ModelResult(replace(report, analysed=False, reason=reason), (finding,), ())
+        failed = replace(report, analysed=False, reason=reason, obstacle=error.obstacle)
+        return ModelResult(failed, (finding,), ())
     findings, checks = run_rules(graph, rules)
     return ModelResult(replace(report, capture=graph.capture), findings, checks, graph)
 
@@ -108,6 +128,7 @@ def model_graph(
     code: UserCode,
     built_at: BuiltAt,
     loss: Any = "",
+    assumed: frozenset[str] = frozenset(),
 ) -> ModelGraph:
     """Capture a model with its loss.
 
@@ -116,13 +137,14 @@ def model_graph(
         NotTraceableError: No way of capture works.
     """
     known = False
+    uses = stitch.happening(target.uses, model)
 
     def add_loss(nodes: list[Node]) -> None:
         nonlocal known
         if loss:
             known = stitch.stitch_named(nodes, loss, target.location)
         else:
-            known = stitch.stitch(nodes, target.uses)
+            known = stitch.stitch(nodes, uses)
 
     def take() -> Captured:
         return capture(Subject(model, code, built_at, settings.inputs, target.passed, add_loss))
@@ -139,7 +161,8 @@ def model_graph(
             failure=captured.failure,
             built_at=built_at,
             inputs_given=settings.inputs is not None,
-            uses=target.uses,
+            uses=uses,
+            assumed=assumed,
         )
         graph.loss_known = known or bool(graph.losses)
         graph.loss_given = bool(loss)

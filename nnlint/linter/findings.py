@@ -42,7 +42,8 @@ class Location:
     """A range in a source file, on one line wherever possible.
 
     Lines and columns count from 1; columns count Unicode characters; `end_column` is one past the
-    last character (as in SARIF).
+    last character (as in SARIF). In a notebook lines count over its code cells together;
+    `nnlint.linter.notebook.located` tells the cell and the line in it.
     """
 
     path: str
@@ -169,7 +170,6 @@ class Check:
 
 
 Obstacle = Literal[
-    "",
     "arguments",  # no value for a constructor argument, and none that could be assumed
     "missing-package",  # something of a package that is not installed is needed
     "base-not-installed",  # the class derives from a class of such a package
@@ -209,8 +209,8 @@ class ModelReport:
     line: int
     analysed: bool
     reason: str = ""
-    capture: Literal["fx", "export"] | None = None
-    obstacle: Obstacle = ""
+    capture: Literal["fx", "run"] | None = None
+    obstacle: Obstacle | Literal[""] = ""
     class_name: str = ""
     assumed: Mapping[str, str] = field(default_factory=dict)
 

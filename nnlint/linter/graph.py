@@ -1,6 +1,6 @@
 """The traced model as the rules see it: one graph of canonical operators with positions.
 
-`torch.fx` symbolic traces and `torch.export` programs both become a `ModelGraph`. The loss, when
+`torch.fx` traces and recorded runs both become a `ModelGraph`. The loss, when
 it is known, is part of it: operations that the training code applies to the model's output are
 appended as nodes, up to the criterion.
 """
@@ -152,12 +152,14 @@ class ModelGraph:
         evaluate: Traces the model again in eval mode, on demand; None where that fails.
         created: Modules with parameters that forward itself built: (module, location).
         failure: A shape error that the propagation met, if any.
+        assumed: Constructor arguments whose values were assumed, "Net(num_classes)". What rests on
+            the sizes of such a model says nothing of the user's.
     """
 
     name: str
     nodes: Sequence[Node]
     model: torch.nn.Module
-    capture: Literal["fx", "export"]
+    capture: Literal["fx", "run"]
     location: Location
     source: Source | None = None
     loss_known: bool = False
@@ -168,6 +170,7 @@ class ModelGraph:
     failure: ShapeFailure | None = None
     built_at: Callable[[torch.nn.Module], Location | None] = lambda _: None
     inputs_given: bool = False
+    assumed: frozenset[str] = frozenset()
 
     @property
     def losses(self) -> list[Node]:

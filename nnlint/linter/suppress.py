@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from nnlint.linter.comments import Comment, NamedRule, read_comments
 from nnlint.linter.findings import Finding, Location, Outcome, Report
+from nnlint.linter.notebook import located
 from nnlint.linter.rules.base import Category, Rule, rule_by_key
 from nnlint.linter.rules.tool.invalid_suppression import InvalidSuppression
 from nnlint.linter.rules.tool.unused_suppression import UnusedSuppression
@@ -74,7 +75,7 @@ def apply(report: Report, sources: Mapping[str, str], ran: frozenset[str]) -> Re
 
     Returns:
         The report with NNL005 and NNL006 added and suppressed findings set apart, each of these
-        with the comment's line and reason under "suppression" in its evidence.
+        with the comment's line, cell in a notebook, and reason under "suppression" in its evidence.
     """
     ran = frozenset(rule.code for key in ran if (rule := rule_by_key().get(key)))
     suppressions: list[Suppression] = []
@@ -85,11 +86,11 @@ def apply(report: Report, sources: Mapping[str, str], ran: frozenset[str]) -> Re
             suppressions += good
             invalid += bad
     used = {one for one in suppressions if any(map(one.suppresses, report.suppressed))}
-    kept, hidden = _divide(report.findings, suppressions, used)
+    kept, hidden = _divide(report.findings, suppressions, used, sources)
     own = [finding for finding in invalid if finding.code in ran]
     if UnusedSuppression.code in ran:
-        own += _unused(report, suppressions, used, ran)
-    more, own_hidden = _divide(own, suppressions, used)
+        own += _unused(report, suppressions, used, ran, sources)
+    more, own_hidden = _divide(own, suppressions, used, sources)
     # A report that comments were applied to already stays as it is.
     more = [finding for finding in more if finding not in kept]
     own_hidden = [finding for finding in own_hidden if finding not in report.suppressed]
@@ -136,6 +137,7 @@ def _divide(
     findings: tuple[Finding, ...] | list[Finding],
     suppressions: list[Suppression],
     used: set[Suppression],
+    sources: Mapping[str, str],
 ) -> tuple[list[Finding], list[Finding]]:
     kept, hidden = [], []
     for finding in findings:
@@ -144,8 +146,11 @@ def _divide(
         if not by:
             kept.append(finding)
             continue
-        comment = next((one.comment for one in by if one.comment.reason), by[0].comment)
-        note = {"line": comment.line, "reason": comment.reason or ""}
+        one = next((one for one in by if one.comment.reason), by[0])
+        cell, place = located(one.location, sources)
+        note = {"line": place.line, "reason": one.comment.reason or ""}
+        if cell is not None:
+            note["cell"] = cell
         hidden.append(
             dataclasses.replace(finding, evidence={**finding.evidence, "suppression": note})
         )
@@ -196,11 +201,16 @@ def _own_finding(rule: type[Rule], place: Location, message: str, text: str) -> 
 
 
 def _unused(
-    report: Report, suppressions: list[Suppression], used: set[Suppression], ran: frozenset[str]
+    report: Report,
+    suppressions: list[Suppression],
+    used: set[Suppression],
+    ran: frozenset[str],
+    sources: Mapping[str, str],
 ) -> Iterator[Finding]:
     for one in suppressions:
         if one not in used and one.rule.code not in _OWN and _was_judged(one, report, ran):
-            first, last = one.comment.lines
+            lines = one.comment.lines
+            first, last = (located(Location(one.path, n), sources)[1].line for n in lines)
             where = "in this file"
             if one.comment.kind == "ignore":
                 where = f"on line {first}" if first == last else f"on lines {first} to {last}"

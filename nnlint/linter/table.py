@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from nnlint.linter.findings import Finding, Outcome, Report, Severity
+from nnlint.linter.notebook import written
 from nnlint.linter.probed import Layer, Probed, layers
 
 MESSAGE_WIDTH = 60
@@ -22,7 +23,7 @@ def render(report: Report) -> str:
     """
     parts = [_probe(probed) for probed in report.probes]
     if report.findings:
-        parts.append(_table([_HEADER, *(_row(finding) for finding in report.findings)]))
+        parts.append(_table([_HEADER, *(_row(finding, report) for finding in report)]))
     return "\n\n".join([*parts, _counts(report)])
 
 
@@ -75,10 +76,10 @@ def _clean(text: str) -> str:
     return "".join(c if unicodedata.category(c)[0] != "C" else "?" for c in text)
 
 
-def _row(finding: Finding) -> tuple[str, str, str, str]:
+def _row(finding: Finding, report: Report) -> tuple[str, str, str, str]:
     modules = finding.modules
     more = f" and {len(modules) - 1} more" if len(modules) > 1 else ""
-    where = f"{finding.location.path}:{finding.location.line}"
+    where = written(finding.location.path, finding.location.line, report.sources)
     if modules:
         where = f"{modules[0]}{more} ({where})"
     return finding.severity.value, finding.rule, where, finding.message

@@ -76,3 +76,16 @@ def test_a_model_that_cannot_be_built_is_said_once(project: Path) -> None:
     assert "[import-failed]" in out
     assert out.splitlines()[-1].startswith("1 error in 1 model, not analysed")
     assert "not analysed:" not in out
+
+
+def test_a_notebook_comes_in_as_json(project: Path) -> None:
+    cells = [{"cell_type": "code", "source": text} for text in ("%matplotlib inline", MODEL)]
+    book = json.dumps({"cells": cells, "nbformat": 4})
+    code, out, err = nnlint(project, "-", "--stdin-filename", "quiet/book.ipynb", text=book)
+    assert (code, err) == (1, "")
+    assert out.startswith(
+        "quiet/book.ipynb:cell 2:7:57: warning: import-failed is suppressed here but finds nothing "
+        "on line 7 [unused-suppression]\n"
+        "    self.fc = nn.Linear(width, 3)  # nnlint: ignore[NNL001] -- nothing to see\n"
+    )
+    assert out.count("warning:") == 1

@@ -272,6 +272,39 @@ def test_wrong_destinations_are_usage_errors(values: list[str], message: str, hi
     assert hint in caught.value.hint
 
 
+def test_assumed_arguments_are_said_in_one_line_a_model() -> None:
+    values = {
+        "Net(size)": "64",
+        "args.depth": "2",
+        "Part(size)": "64",
+        "Net(c)": "3",
+        "Net(d)": "1",
+    }
+    models = (
+        ModelReport("Net", "m.py", 1, analysed=True, class_name="Net", assumed=values),
+        ModelReport("Lost", "m.py", 9, analysed=False, obstacle="arguments", assumed=values),
+    )
+    text = render("text", Report(models=models))
+    shown = "size=64, args.depth=2, Part(size)=64, c=3 and 1 more"
+    assert f"assumed: Net is built with {shown}\n" in text
+    assert "Lost is built" not in text
+    assert "assumed" not in render("text", Report(models=models[:1]), quiet=True)
+    net, lost = json.loads(render("json", Report(models=models)))["models"]
+    assert (net["class"], net["assumed"], net["obstacle"]) == ("Net", values, None)
+    assert (lost["class"], lost["obstacle"]) == (None, "arguments")
+
+
+def test_the_assumed_arguments_of_many_models_are_counted() -> None:
+    models = tuple(
+        ModelReport(f"Net{i}", "m.py", i + 1, analysed=True, assumed={f"Net{i}(x)": "1"})
+        for i in range(8)
+    )
+    text = render("text", Report(models=models))
+    assert text.count("is built with") == 5
+    assert "assumed: arguments of 3 further models" in text
+    assert render("text", Report(models=models), verbose=True).count("is built with") == 8
+
+
 def test_findings_of_several_models_name_theirs(report: Report) -> None:
     assert "  in relus.1, relus.2 and 6 more of Net\n" in render("text", report)
     single = dataclasses.replace(report, models=report.models[:1])

@@ -69,8 +69,8 @@ def test_a_missing_file(lint):
 @pytest.mark.parametrize(
     ("files", "path", "message"),
     [
-        ({"a.txt": "x"}, "a.txt", "a.txt is not a Python file"),
-        ({"sub/a.txt": "x"}, "sub", "no Python files below sub"),
+        ({"a.txt": "x"}, "a.txt", "a.txt is neither a Python file nor a notebook"),
+        ({"sub/a.txt": "x"}, "sub", "no Python files and no notebooks below sub"),
         ({"sub/a.py": "x = 1"}, "sub", "no PyTorch models below sub"),
         ({"sub/a.py": "import torch"}, "sub", "no PyTorch models below sub"),
         ({"a.py": ""}, "a.py", "no model found in a.py"),
@@ -87,6 +87,12 @@ def test_a_pipe_is_refused(lint, folder):
     os.mkfifo(folder / "net.py")
     with pytest.raises(UsageError, match="not a regular file"):
         lint("net.py")
+
+
+def test_a_pipe_beside_a_file_is_not_read(lint, folder):
+    os.mkfifo(folder / "waits.py")
+    report = lint("net.py", files={"net.py": NET})
+    assert [model.analysed for model in report.models] == [True]
 
 
 @pytest.mark.parametrize(
@@ -198,9 +204,10 @@ def test_a_file_that_vanishes_after_listing(lint, folder, monkeypatch):
 
 
 def test_findings_of_several_files_are_sorted(lint):
-    report = lint("b.py", "a.py", files={"a.py": BROKEN + "\n1 / 0\n", "b.py": BROKEN})
+    files = {"a.py": BROKEN.replace("self.fc =", "\n        self.fc ="), "b.py": BROKEN}
+    report = lint("b.py", "a.py", files=files)
     assert [(f.location.path, f.location.line) for f in report.findings if f.code == "NNL001"] == [
-        ("a.py", 12),
+        ("a.py", 8),
         ("b.py", 7),
     ]
     assert set(report.sources) == {"a.py", "b.py"}
@@ -243,13 +250,18 @@ def test_many_files_at_once(lint):
 
 
 def test_a_process_for_each_file_where_there_is_no_fork(folder):
-    (folder / "net.py").write_text(f"{NET}\nprint('x' * 10**6)\n")
-    (folder / "bad.py").write_text(f"{NET}\nimport ctypes; ctypes.string_at(0)\n")
-    (folder / "slow.py").write_text(f"{NET}\nwhile True: pass\n")
+    head = "class Net(nn.Module):\n"
+    assert head in NET
+    for name, statement in {
+        "net.py": "print('x' * 10**6)",
+        "bad.py": "import ctypes; ctypes.string_at(0)",
+        "slow.py": "while True: pass",
+    }.items():
+        (folder / name).write_text(NET.replace(head, f"{head}    {statement}\n"))
     with Pool(fork=False) as pool:
         report = lint_paths(["."], LintSettings(timeout=3), rules=all_rules(), pool=pool)
     found = [(f.location.path, f.location.line) for f in report.findings if f.code == "NNL001"]
-    assert found == [("bad.py", 12), ("slow.py", 12)]
+    assert found == [("bad.py", 5), ("slow.py", 5)]
     assert [model.analysed for model in report.models] == [False, True, False]
 
 

@@ -10,8 +10,18 @@ from pydantic import Field
 from nnlint import __version__
 from nnlint.cli.formats import RenderOptions
 from nnlint.cli.json_object import JsonObject, jsonable
-from nnlint.cli.probe_json import ProbeObject, probe_object
-from nnlint.linter.findings import Check, Finding, Location, ModelReport, Outcome, Related, Report
+from nnlint.cli.probe_json import CELL, ProbeObject, probe_object
+from nnlint.linter.findings import (
+    Check,
+    Finding,
+    Location,
+    ModelReport,
+    Obstacle,
+    Outcome,
+    Related,
+    Report,
+)
+from nnlint.linter.notebook import located
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -22,6 +32,7 @@ class RelatedObject(JsonObject):
     message: str
     role: Literal["built", "call", "class", "loss", "evidence"]
     path: str
+    cell: int | None = Field(description=CELL)
     line: int = Field(ge=1)
     column: int = Field(ge=1)
     end_line: int = Field(ge=1)
@@ -36,6 +47,7 @@ class FindingObject(JsonObject):
     severity: Literal["error", "warning", "note"]
     message: str
     path: str
+    cell: int | None = Field(description=CELL)
     line: int = Field(ge=1)
     column: int = Field(ge=1)
     end_line: int = Field(ge=1)
@@ -52,11 +64,19 @@ class ModelObject(JsonObject):
     """What became of one model."""
 
     name: str
+    class_name: str | None = Field(
+        serialization_alias="class", description="Name of its class, where it is known."
+    )
     path: str
+    cell: int | None = Field(description=CELL)
     line: int
     status: Literal["analysed", "not-analysed"]
     reason: str | None = Field(description="Why it was not analysed.")
-    capture: Literal["fx", "export"] | None = Field(description="How its graph was taken.")
+    obstacle: Obstacle | None = Field(description="The kind of `reason`.")
+    capture: Literal["fx", "run"] | None = Field(description="How its graph was taken.")
+    assumed: dict[str, str] = Field(
+        description="Constructor arguments that no source tells, with the values they were given."
+    )
 
 
 class NotCheckedObject(JsonObject):
@@ -99,7 +119,7 @@ class JsonFormat:
     def render(self, report: Report, options: RenderOptions) -> str:
         """Return the object, indented, in ASCII and without NaN, as strict parsers want it."""
         content = report_object(report, show_suppressed=options.show_suppressed)
-        return dump_json(content.model_dump(mode="json"))
+        return dump_json(content.model_dump(mode="json", by_alias=True))
 
 
 def report_object(report: Report, *, show_suppressed: bool = False) -> ReportObject:
@@ -107,9 +127,9 @@ def report_object(report: Report, *, show_suppressed: bool = False) -> ReportObj
     return ReportObject(
         schema_version=SCHEMA_VERSION,
         nnlint=__version__,
-        findings=[_finding(finding) for finding in report],
-        suppressed=[_finding(f) for f in report.suppressed] if show_suppressed else None,
-        models=[_model(model) for model in report.models],
+        findings=[_finding(finding, report) for finding in report],
+        suppressed=[_finding(f, report) for f in report.suppressed] if show_suppressed else None,
+        models=[_model(model, report) for model in report.models],
         checks=ChecksObject(
             found=report.count(Outcome.FOUND),
             passed=report.count(Outcome.PASSED),
@@ -120,7 +140,7 @@ def report_object(report: Report, *, show_suppressed: bool = False) -> ReportObj
                 if check.outcome is Outcome.NOT_CHECKED
             ],
         ),
-        probes=[probe_object(probed) for probed in report.probes],
+        probes=[probe_object(probed, report.sources) for probed in report.probes],
     )
 
 
@@ -131,13 +151,15 @@ def dump_json(content: object) -> str:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of the report."""
-    schema = ReportObject.model_json_schema()
+    schema = ReportObject.model_json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _place(place: Location) -> dict[str, Any]:
+def _place(whole: Location, report: Report) -> dict[str, Any]:
+    cell, place = located(whole, report.sources)
     return {
         "path": jsonable(place.path),
+        "cell": cell,
         "line": max(place.line, 1),
         "column": max(place.column, 1),
         "end_line": max(place.end_line, 1),
@@ -145,10 +167,10 @@ def _place(place: Location) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> FindingObject:
+def _finding(finding: Finding, report: Report) -> FindingObject:
     modules = jsonable(finding.modules)
     return FindingObject(
-        **_place(finding.location),
+        **_place(finding.location, report),
         rule=finding.rule,
         code=finding.code,
         severity=finding.severity.value,
@@ -158,21 +180,28 @@ def _finding(finding: Finding) -> FindingObject:
         model=jsonable(finding.model),
         help=jsonable(finding.help),
         evidence=jsonable(finding.evidence),
-        related=[_related(place) for place in finding.related],
+        related=[_related(place, report) for place in finding.related],
     )
 
 
-def _related(place: Related) -> RelatedObject:
-    return RelatedObject(**_place(place.location), message=jsonable(place.message), role=place.role)
+def _related(place: Related, report: Report) -> RelatedObject:
+    return RelatedObject(
+        **_place(place.location, report), message=jsonable(place.message), role=place.role
+    )
 
 
-def _model(model: ModelReport) -> ModelObject:
+def _model(model: ModelReport, report: Report) -> ModelObject:
+    cell, place = located(Location(model.path, model.line), report.sources)
     return ModelObject(
         name=jsonable(model.name),
+        class_name=jsonable(model.class_name) or None,
         path=jsonable(model.path),
-        line=model.line,
+        cell=cell,
+        line=place.line,
         status="analysed" if model.analysed else "not-analysed",
         reason=jsonable(model.reason) or None,
+        obstacle=model.obstacle or None,
+        assumed=jsonable(model.assumed),
         capture=model.capture,
     )
 

@@ -20,6 +20,7 @@ from nnlint.cli.formats import RenderOptions
 from nnlint.cli.formats.json import dump_json
 from nnlint.cli.frame import source_line
 from nnlint.linter.findings import Finding, Location, Report, Severity
+from nnlint.linter.notebook_lines import in_file
 from nnlint.linter.rules.base import Rule, rule_by_key
 
 SCHEMA = (
@@ -70,6 +71,7 @@ def _run(report: Report, options: RenderOptions) -> dict[str, Any]:
                 finding,
                 index[finding.code],
                 prints[id(finding)],
+                report,
                 options,
                 suppressed=id(finding) in hidden,
             )
@@ -88,12 +90,14 @@ def _invocation(report: Report, number: int, options: RenderOptions) -> dict[str
         if not model.analysed:
             note = _note("warning", f"{model.name} was not analysed: {model.reason}")
             place = Location(model.path, max(model.line, 1))
-            notes.append({**note, "locations": [_location(place, options)]})
+            notes.append({**note, "locations": [_location(place, report, options)]})
     for probed in report.probes:
         if not probed.complete:
             text = f"the probe of {probed.model} did not complete: {probed.reason}"
             place = probed.location or Location(probed.path, max(probed.line, 1))
-            notes.append({**_note("warning", text), "locations": [_location(place, options)]})
+            notes.append(
+                {**_note("warning", text), "locations": [_location(place, report, options)]}
+            )
     if number > MAX_RESULTS:
         notes.append(_note("warning", f"{number - MAX_RESULTS} results were left out"))
     extra = {"toolExecutionNotifications": notes} if notes else {}
@@ -162,13 +166,16 @@ def _result(
     finding: Finding,
     rule_index: int,
     fingerprint: str,
+    report: Report,
     options: RenderOptions,
     *,
     suppressed: bool,
 ) -> dict[str, Any]:
     # The first sentence is the title of GitHub's alert.
     text = f"{finding.message}. {finding.help}" if finding.help else finding.message
-    location = _location(finding.location, options)
+    if cell := in_file(finding.location, report.sources)[0]:
+        text = f"{cell}: {text}"
+    location = _location(finding.location, report, options)
     if names := _logical(finding):
         location["logicalLocations"] = names
     result: dict[str, Any] = {
@@ -188,7 +195,7 @@ def _result(
         result["relatedLocations"] = [
             {
                 "id": number,
-                **_location(place.location, options),
+                **_location(place.location, report, options),
                 "message": {"text": _unlinked(place.message) or place.role},
             }
             for number, place in enumerate(finding.related, start=1)
@@ -210,7 +217,8 @@ def _logical(finding: Finding) -> list[dict[str, str]]:
     return [{"fullyQualifiedName": prefix + module, "kind": "module"} for module in finding.modules]
 
 
-def _location(place: Location, options: RenderOptions) -> dict[str, Any]:
+def _location(whole: Location, report: Report, options: RenderOptions) -> dict[str, Any]:
+    _, place = in_file(whole, report.sources)
     return {
         "physicalLocation": {
             "artifactLocation": _artifact(place.path, options),

@@ -9,16 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from nnlint.cli.console import escape, style
 from nnlint.cli.formats import RenderOptions
 from nnlint.cli.frame import code_frame
-from nnlint.cli.wording import count_of, list_some, summary
+from nnlint.cli.wording import assumed, count_of, list_some, summary
 from nnlint.linter.findings import Check, Finding, ModelReport, Outcome, Related, Report
+from nnlint.linter.notebook import located, written
 
 _INDENT = "    "
 _RELATED_SHOWN = 3
+_ASSUMED_SHOWN = 5
 _ROLE_ORDER = {"loss": 0, "evidence": 1, "built": 2, "call": 3}
 
 
 class TextFormat:
-    """`path:line:col: severity: message [rule-name]`, and what helps to understand it."""
+    """`path:line:col: severity: message [rule-name]`, and what helps to understand it.
+
+    In a notebook the path is followed by the cell: `path:cell 3:line:col`.
+    """
 
     name = "text"
 
@@ -28,8 +33,10 @@ class TextFormat:
         blocks = [*_probes(report, options)]
         blocks += [_finding(f, report, options, several=several) for f in report.findings]
         if options.show_suppressed:
-            blocks += [_suppressed(finding, options) for finding in report.suppressed]
+            blocks += [_suppressed(finding, report, options) for finding in report.suppressed]
         blocks.append("".join(_not_analysed(report, options)))
+        if not options.quiet:
+            blocks.append("".join(_assumed(report, options)))
         if options.verbose:
             blocks.append("".join(_verbose(report, options)))
         if options.statistics:
@@ -48,11 +55,11 @@ def _probes(report: Report, options: RenderOptions) -> Iterator[str]:
     for probed in report.probes:
         told = probed.measured is None and _is_told(probed.path, probed.reason, report)
         if not told:
-            yield render(probed, options)
+            yield render(probed, options, report.sources)
 
 
 def _finding(finding: Finding, report: Report, options: RenderOptions, *, several: bool) -> str:
-    lines = [_headline(finding, options)]
+    lines = [_headline(finding, report, options)]
     place = finding.location
     text = report.sources.get(place.path)
     frame = code_frame(text, place, options.width - len(_INDENT)) if text is not None else None
@@ -64,7 +71,7 @@ def _finding(finding: Finding, report: Report, options: RenderOptions, *, severa
     if verdict := _verdict(finding):
         lines += _wrapped("probe", verdict, options)
     for related in _related(finding):
-        at = f"{related.location.path}:{related.location.line}"
+        at = written(related.location.path, related.location.line, report.sources)
         lines.append(f"  {_label('note', options)} {escape(f'{related.message}: {at}')}")
     if finding.help:
         lines += _wrapped("help", finding.help, options)
@@ -80,13 +87,18 @@ def _verdict(finding: Finding) -> str:
     return message if message.startswith(verdict) else f"{verdict}: {message}"
 
 
-def _headline(finding: Finding, options: RenderOptions) -> str:
-    place = finding.location
+def _headline(finding: Finding, report: Report, options: RenderOptions) -> str:
+    cell, place = located(finding.location, report.sources)
     path = style(escape(place.path), "bold", color=options.color)
     severity = style(finding.severity.value, finding.severity.value, color=options.color)
     rule = style(f"[{escape(finding.rule)}]", "dim", color=options.color)
     message = escape(finding.message)
-    return f"{path}:{place.line}:{place.column}: {severity}: {message} {rule}"
+    where = (
+        f"{place.line}:{place.column}"
+        if cell is None
+        else f"cell {cell}:{place.line}:{place.column}"
+    )
+    return f"{path}:{where}: {severity}: {message} {rule}"
 
 
 def _label(word: str, options: RenderOptions) -> str:
@@ -124,19 +136,30 @@ def _related(finding: Finding) -> Sequence[Related]:
     return shown[:_RELATED_SHOWN]
 
 
-def _suppressed(finding: Finding, options: RenderOptions) -> str:
+def _suppressed(finding: Finding, report: Report, options: RenderOptions) -> str:
     by = finding.evidence.get("suppression", {})
     reason = f", because: {by['reason']}" if by.get("reason") else ""
-    text = f"  suppressed on line {by.get('line', finding.location.line)}{reason}"
-    return f"{_headline(finding, options)}\n{escape(text)}\n"
+    cell = f" of cell {by['cell']}" if "cell" in by else ""
+    text = f"  suppressed on line {by.get('line', finding.location.line)}{cell}{reason}"
+    return f"{_headline(finding, report, options)}\n{escape(text)}\n"
 
 
 def _not_analysed(report: Report, options: RenderOptions) -> Iterator[str]:
     for model in report.models:
         if not model.analysed and not _is_told(model.path, model.reason, report):
             word = style("not analysed", "warning", color=options.color)
-            place = f"{model.path}:{model.line}"
+            place = written(model.path, model.line, report.sources)
             yield f"{word}: {escape(f'{model.name} ({place}): {model.reason}')}\n"
+
+
+def _assumed(report: Report, options: RenderOptions) -> Iterator[str]:
+    models = [model for model in report.models if model.analysed and model.assumed]
+    shown = len(models) if options.verbose else _ASSUMED_SHOWN
+    word = _label("assumed", options)
+    for model in models[:shown]:
+        yield f"{word} {escape(f'{model.name} is built with {assumed(model)}')}\n"
+    if len(models) > shown:
+        yield f"{word} arguments of {count_of(len(models) - shown, 'further model')}\n"
 
 
 def _is_told(path: str, reason: str, report: Report) -> bool:
@@ -153,7 +176,8 @@ def _verbose(report: Report, options: RenderOptions) -> Iterator[str]:
             continue
         checks = [check for check in report.checks if check.model == model.name]
         title = style(escape(model.name), "bold", color=options.color)
-        yield f"{title} ({escape(model.path)}:{model.line}), {_capture(model)}:\n"
+        place = escape(written(model.path, model.line, report.sources))
+        yield f"{title} ({place}), {_capture(model)}:\n"
         yield from _outcomes(checks, options)
 
 

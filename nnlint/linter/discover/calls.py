@@ -1,4 +1,4 @@
-"""Calls in the abstract run: functions and methods of the file are followed, models are noted."""
+"""Calls in the abstract run: functions and methods of the project are followed, models are noted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import re
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.binding import complete, customised, defaults, match, prepend
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
+from nnlint.linter.discover.constructing import construction_of
 from nnlint.linter.discover.joining import join, join_all
 from nnlint.linter.discover.machine import MAX_CALLS, MAX_DEPTH, Frame
+from nnlint.linter.discover.names import chain
 from nnlint.linter.discover.objects import Objects
 from nnlint.linter.discover.targets import Step
 from nnlint.linter.discover.values import (
@@ -30,10 +32,17 @@ from nnlint.linter.discover.values import (
     Sequence,
     Value,
     is_none,
+    literal,
     outputs_in,
 )
 
+_MAX_CONSTRUCTIONS = 24
+# Of many models that the user may choose from, none may take the time that the others need.
+_FEW_CHOICES = 3
+_CHOICES_SHARE = 4
+_LEAST_SHARE = 50
 _NO_GRAD = ("torch.no_grad", "torch.inference_mode")
+_IMPORTS = ("importlib.import_module", "builtins.__import__")
 _LOSS_HINT = re.compile(r"loss|criterion|criteria", re.IGNORECASE)
 
 
@@ -51,7 +60,10 @@ class Calls(Objects):
             self.depth -= 1
 
     def _dispatch(self, callee: Value, arguments: Arguments, node: ast.expr, hint: str) -> Value:
+        self.calling = node
         if isinstance(callee, Ref):
+            if callee.dotted in _IMPORTS:
+                return self.import_module(node, literal(arguments.get(0, "name")))
             return self.external(callee.dotted, arguments, node)
         if isinstance(callee, Function):
             return self.inline(callee, arguments)
@@ -86,11 +98,25 @@ class Calls(Objects):
                 self.inline(value.function, Arguments((value.me,)))
 
     def _call_any(self, callee: Either, arguments: Arguments, node: ast.expr, hint: str) -> Value:
-        choices = [option for option in callee.options if not is_none(option)]
-        kinds = {self._kind(option) for option in choices} - {"model"}
-        doubtful = len(kinds) > 1
+        guards = callee.guards or ((),) * len(callee.options)
+        choices = [
+            (option, guard)
+            for option, guard in zip(callee.options, guards, strict=True)
+            if not is_none(option)
+        ]
+        kinds = {self._kind(option) for option, _ in choices} - {"model"}
+        doubtful = len(kinds) > 1 and not callee.guards
         self.doubt += doubtful
-        results = [self.call(option, arguments, node, hint) for option in choices]
+        results = []
+        share = max(self.budget // (_CHOICES_SHARE * len(choices) + 1), _LEAST_SHARE)
+        for option, guard in choices:
+            kept = self.budget
+            if len(choices) > _FEW_CHOICES:
+                self.budget = min(share, kept)
+            before = self.budget
+            with self.guarded(guard, chosen=len(kinds) > 1):
+                results.append(self.call(option, arguments, node, hint))
+            self.budget = kept - (before - self.budget)
         self.doubt -= doubtful
         return join_all(results)
 
@@ -115,14 +141,23 @@ class Calls(Objects):
         return None
 
     def construct(self, info: ClassInfo, arguments: Arguments) -> Value:
-        """Build an object of a class of the file."""
+        """Build an object of a class of the project."""
         made = self.new_made(info=info, arguments=arguments)
         made.custom = customised(info, arguments)
         if info.module:
             self.give(made)
+            self.note_construction(made, info)
         else:
             self.start(made)
         return made
+
+    def note_construction(self, made: Made, info: ClassInfo) -> None:
+        """Write down the call that builds a model, once for each place and depth of knowledge."""
+        known = self.constructions.setdefault(info, [])
+        if len(known) >= _MAX_CONSTRUCTIONS or made.site is None:
+            return
+        known.append(construction_of(made, info))
+        self.builders.append(made)
 
     def invoke(self, made: Made, arguments: Arguments, node: ast.expr) -> Value:
         """Call an object: a loss, a model, a layer, or anything with `__call__`."""
@@ -205,10 +240,10 @@ class Calls(Objects):
         owner, node = found
         decorators = {one.id for one in node.decorator_list if isinstance(one, ast.Name)}
         if "staticmethod" in decorators:
-            return self.inline(Function(node, (0,), owner), arguments)
+            return self.inline(Function(node, (self.home(owner),), owner), arguments)
         if "classmethod" in decorators and isinstance(me, Made) and me.info is not None:
             me = ClassRef(me.info)
-        return self.inline(Function(node, (0,), owner), prepend(me, arguments))
+        return self.inline(Function(node, (self.home(owner),), owner), prepend(me, arguments))
 
     def inline(self, function: Function, arguments: Arguments) -> Value:
         """Run a function of the file and return what it returns."""
@@ -222,16 +257,15 @@ class Calls(Objects):
         for name, value in bound.items():
             self.state.set((scope, name), value)
         frame.me = next(iter(bound.values()), None)
-        quiet = not isinstance(node, ast.Lambda) and any(
-            self.is_static(decorator, *_NO_GRAD) for decorator in node.decorator_list
-        )
-        top_level = function.scopes == (0,) and function.owner is None
+        top_level = len(function.scopes) == 1 and function.owner is None
         outer = self.frame, self.importing, self.no_grad
         self.frame, self.importing = frame, False
-        self.no_grad += quiet
+        self.no_grad += not isinstance(node, ast.Lambda) and any(
+            self.is_static(decorator, *_NO_GRAD) for decorator in node.decorator_list
+        )
         self.active.append(node)
         if top_level and isinstance(node, FunctionDef):
-            self.trail.append((node.name, bool(arguments.values) or arguments.open))
+            self.trail.append((node, bool(arguments.values) or arguments.open))
         try:
             if isinstance(node, ast.Lambda):
                 frame.returns.append(self.evaluate(node.body))
@@ -247,8 +281,8 @@ class Calls(Objects):
             self.frame, self.importing, self.no_grad = outer
             self.restore_modes(frame)
         if frame.yields:
-            return Sequence((join_all(frame.yields),))
-        return join_all(frame.returns)
+            return Sequence((join_all(frame.yields),), "list", open=True)
+        return join_all([*frame.returns, *frame.spare])
 
     def _bind(
         self, node: FunctionDef | ast.Lambda, arguments: Arguments, scopes: tuple[int, ...]
@@ -277,10 +311,12 @@ class Calls(Objects):
     def _annotated(self, arg: ast.arg) -> Value | None:
         """Return some instance of the model class that a parameter is annotated with."""
         annotation = arg.annotation
-        name = annotation.id if isinstance(annotation, ast.Name) else ""
+        value: Value = NOTHING
         if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-            name = annotation.value
-        info = self.classes.get(name)
+            value = self.lookup(annotation.value)
+        elif isinstance(annotation, ast.Name | ast.Attribute) and chain(annotation):
+            value = self.evaluate(annotation)
+        info = value.info if isinstance(value, ClassRef) else None
         if info is None or not info.module or info.criterion_like:
             return None
         return self.stand_in(info)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from nnlint.linter.discover import sinks
@@ -13,6 +14,7 @@ from nnlint.linter.discover.source import Source
 from nnlint.linter.findings import Location
 
 FunctionDef = ast.FunctionDef | ast.AsyncFunctionDef
+FindBase = Callable[[ast.expr], "ClassInfo | None"]
 
 _MODULE_BASES = frozenset(("torch.jit.ScriptModule", "torch.fx.GraphModule"))
 _CONTAINERS = frozenset(("torch.nn.Module", "torch.nn.ModuleList", "torch.nn.ModuleDict"))
@@ -39,12 +41,24 @@ _TORCH_REQUIRED = {
 }
 
 
-def collect(source: Source, names: Names) -> dict[str, ClassInfo]:
-    """Return the top-level classes of a file by name, in the order of their definition."""
-    found: dict[str, ClassInfo] = {}
+def collect(
+    source: Source,
+    names: Names,
+    found: dict[str, ClassInfo] | None = None,
+    base: FindBase | None = None,
+) -> dict[str, ClassInfo]:
+    """Return the top-level classes of a file by name, in the order of their definition.
+
+    Args:
+        source: The file.
+        names: What it imports.
+        found: Where the classes are put, one after the other.
+        base: Looks in other files for the class that an expression among the bases stands for.
+    """
+    found = {} if found is None else found
     for node, _ in on_import(source.tree.body):
         if isinstance(node, ast.ClassDef):
-            info = _read(node, found, names)
+            info = _read(node, source, found, names, base)
             found.pop(node.name, None)
             found[node.name] = info
     return found
@@ -135,13 +149,21 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
                     yield item
 
 
-def _read(node: ast.ClassDef, known: dict[str, ClassInfo], names: Names) -> ClassInfo:
+def _read(
+    node: ast.ClassDef,
+    source: Source,
+    known: dict[str, ClassInfo],
+    names: Names,
+    find: FindBase | None,
+) -> ClassInfo:
     local: list[ClassInfo] = []
     foreign: list[str] = []
     for base in node.bases:
         plain = base.value if isinstance(base, ast.Subscript) else base
         if isinstance(plain, ast.Name) and plain.id in known:
             local.append(known[plain.id])
+        elif find is not None and (parent := find(plain)) is not None:
+            local.append(parent)
         elif dotted := names.resolve(plain):
             foreign.append(dotted)
     methods: dict[str, FunctionDef] = {}
@@ -163,11 +185,15 @@ def _read(node: ast.ClassDef, known: dict[str, ClassInfo], names: Names) -> Clas
     for parent in local:
         mro.update(dict.fromkeys(parent.mro))
     info = ClassInfo(
-        node.name, node, tuple(local), tuple(foreign), methods, attributes, tuple(fields)
+        node.name, node, source, tuple(local), tuple(foreign), methods, attributes, tuple(fields)
     )
     info.mro = (info, *mro)
     info.mentions = mentions(node)
-    info.module = any(parent.module for parent in local) or any(map(_is_module_base, foreign))
+    info.module = (
+        any(parent.module for parent in local)
+        or any(map(_is_module_base, foreign))
+        or (any(map(_is_from_package, foreign)) and _has_inputs(methods.get("forward")))
+    )
     info.lightning = any(parent.lightning for parent in local) or any(
         dotted.endswith("LightningModule") for dotted in foreign
     )
@@ -182,6 +208,19 @@ def _is_module_base(dotted: str) -> bool:
         or dotted in _TORCH_LOSS_BASES
         or dotted.endswith("LightningModule")
     )
+
+
+def _is_from_package(dotted: str) -> bool:
+    """Tell whether a base is of an installed package other than torch, so it may be a module."""
+    package = dotted.lstrip(".").partition(".")[0]
+    return package not in sys.stdlib_module_names and package != "torch"
+
+
+def _has_inputs(forward: FunctionDef | None) -> bool:
+    if forward is None or len(forward.args.args) < 2:
+        return False
+    decorators = {one.id for one in forward.decorator_list if isinstance(one, ast.Name)}
+    return not decorators & {"staticmethod", "classmethod"}
 
 
 def _builds_learned(node: ast.ClassDef, names: Names) -> bool:
@@ -206,10 +245,11 @@ class ClassInfo:
     """One top-level class.
 
     Attributes:
-        bases: Its bases in the same file; `foreign` holds the dotted names of the others.
+        source: The file that defines it.
+        bases: Its bases in the project; `foreign` holds the dotted names of the others.
         attributes: What the class body assigns.
         fields: Annotated names of the class body, in order, as a dataclass has them.
-        mro: The class and its local ancestors, nearest first.
+        mro: The class and its ancestors in the project, nearest first.
         mentions: Identifiers that its body reads as values.
         module: Whether it derives from nn.Module.
         learned: Whether its own body builds a layer with weights.
@@ -217,6 +257,7 @@ class ClassInfo:
 
     name: str
     node: ast.ClassDef
+    source: Source
     bases: tuple[ClassInfo, ...]
     foreign: tuple[str, ...]
     methods: dict[str, FunctionDef]
@@ -229,7 +270,7 @@ class ClassInfo:
     learned: bool = False
 
     def method(self, name: str) -> tuple[ClassInfo, FunctionDef] | None:
-        """Return a method with the class that defines it, through the local ancestors."""
+        """Return a method with the class that defines it, through its ancestors."""
         for info in self.mro:
             if name in info.methods:
                 return info, info.methods[name]
@@ -237,7 +278,7 @@ class ClassInfo:
 
     @property
     def ancestors(self) -> tuple[str, ...]:
-        """Dotted names of the bases from elsewhere, those of local ancestors too."""
+        """Dotted names of the bases from elsewhere, those of its ancestors too."""
         return tuple(dotted for info in self.mro for dotted in info.foreign)
 
     @property

@@ -5,23 +5,32 @@ from __future__ import annotations
 import ast
 
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef, mentions, required_parameters
-from nnlint.linter.discover.names import Names
-from nnlint.linter.discover.source import Source
+from nnlint.linter.discover.machine import State
+from nnlint.linter.discover.project import Project
 from nnlint.linter.discover.statements import Statements
+from nnlint.linter.discover.unit import Unit
 from nnlint.linter.discover.values import (
     Arguments,
+    Bound,
+    ClassRef,
     Function,
     Made,
     Opaque,
+    Output,
+    Partial,
+    Ref,
     Value,
     is_none,
     options,
+    parts,
 )
 
-_BUDGET = 20_000
+_BUDGET = 40_000
 _BUDGET_PER_NODE = 3
 _ROOT_BUDGET = 2_000
+_BUILDER_BUDGET = 10_000
 _MAX_OBJECTS = 4
+_MAX_FOREIGN = 16
 _EVALUATION = frozenset(("validation_step", "test_step", "predict_step"))
 _NO_FACTORY = ("main", "train", "test", "fit", "run", "eval")
 
@@ -35,16 +44,10 @@ class Interpreter(Statements):
         loss_parameters: Optional forward parameters that reach a loss inside forward, by class.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        names: Names,
-        classes: dict[str, ClassInfo],
-        functions: dict[str, FunctionDef],
-    ) -> None:
-        super().__init__(source, names, classes, _BUDGET + _BUDGET_PER_NODE * names.size)
-        self.functions = functions
-        self.mentions = {name: mentions(node) for name, node in functions.items()}
+    def __init__(self, unit: Unit, project: Project) -> None:
+        super().__init__(unit, project, _BUDGET + _BUDGET_PER_NODE * unit.names.size)
+        self.functions = unit.functions
+        self.mentions = {name: mentions(node) for name, node in unit.functions.items()}
         self._built: dict[ClassInfo, list[Made]] = {}
         self.factories: dict[str, tuple[Made, ...]] = {}
         self.loss_parameters: dict[str, frozenset[str]] = {}
@@ -59,7 +62,7 @@ class Interpreter(Statements):
             for name, dotted in self.names.bindings.items()
             if dotted in ("torch", "torch.nn", "torch.nn.Sequential")
         }
-        building = self._relevant(builders)
+        building = self._relevant(builders | self._imported_names())
         for name, node in self.functions.items():
             if name in building:
                 self._try_factory(name, node)
@@ -70,7 +73,8 @@ class Interpreter(Statements):
             if info.module and not info.criterion_like:
                 for made in self._objects(info):
                     self._run_model_methods(info, made)
-        relevant = self._relevant(set())
+        self._run_foreign()
+        relevant = self._relevant(self._imported_names())
         for name, info in self.classes.items():
             if not info.module and name in relevant:
                 self._run_methods(info)
@@ -80,6 +84,51 @@ class Interpreter(Statements):
         for info in self.classes.values():
             if info.module:
                 self._study_forward(info)
+        self._look_into_constructors()
+
+    def forget(self) -> None:
+        """Let go of what only the run itself needs."""
+        self.refill(0)
+        self.state = State()
+
+    def _imported_names(self) -> set[str]:
+        """Return the names that the file imports from elsewhere in the project."""
+        bindings = self.unit.names.bindings
+        found = {
+            name for name, dotted in bindings.items() if self.project.within(self.unit, dotted)
+        }
+        for other in self.project.starred(self.unit):
+            found.update(other.classes, other.functions, other.names.bindings)
+        return found
+
+    def _run_foreign(self) -> None:
+        """Run the methods of objects that this file makes of classes from other files.
+
+        Their own file does so too, but does not know what this one gives them.
+        """
+        foreign = [info for info in self._built if info.source is not self.unit.source]
+        for info in foreign[:_MAX_FOREIGN]:
+            if not info.module:
+                self._run_methods(info)
+                continue
+            for made in self._objects(info):
+                if not info.criterion_like and any(map(_holds_code, made.arguments.values)):
+                    self._run_model_methods(info, made)
+
+    def _look_into_constructors(self) -> None:
+        """Run constructors, to see with which arguments models build their parts."""
+        saved = list(self.records), list(self.passed), list(self.given), list(self.made)
+        for info in self.classes.values():
+            if info.module and not info.criterion_like and info not in self._built:
+                self.builders.append(self.stand_in(info))
+        self.refill(_BUILDER_BUDGET)
+        # Those that are built on the way are looked into as well.
+        for made in self.builders:
+            if self.budget <= 0:
+                break
+            self.start(made)
+        self.builders = []
+        self.records, self.passed, self.given, self.made = saved
 
     def _relevant(self, also: set[str]) -> set[str]:
         """Return the classes and functions that can get hold of a model by themselves."""
@@ -102,7 +151,7 @@ class Interpreter(Statements):
         return relevant
 
     def _refill(self) -> None:
-        self.budget = max(self.budget, _ROOT_BUDGET)
+        self.refill(_ROOT_BUDGET)
 
     def _root(self, function: Function, me: Value | None = None) -> Value:
         self._refill()
@@ -119,7 +168,7 @@ class Interpreter(Statements):
         value = self._root(Function(node, (0,)))
         choices = [option for option in options(value) if not is_none(option)]
         made = tuple(option.root for option in choices if isinstance(option, Made))
-        built_here = all(any(called == name for called, _ in one.trail) for one in made)
+        built_here = all(any(called is node for called, _ in one.trail) for one in made)
         if (
             made
             and len(made) == len(choices)
@@ -191,6 +240,15 @@ class Interpreter(Statements):
         self.records, self.passed, self.given, self.made = saved
 
 
+def _holds_code(value: Value) -> bool:
+    """Tell whether a value is, or holds, a model, a loss or a function."""
+    return any(
+        isinstance(part, Made | Function | Partial | ClassRef | Bound | Output)
+        or (isinstance(part, Ref) and part.dotted.startswith("torch."))
+        for part in parts(value)
+    )
+
+
 def _dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
@@ -203,6 +261,8 @@ def _annotations(node: ast.ClassDef | FunctionDef) -> frozenset[str]:
         if isinstance(method, FunctionDef):
             for arg in (*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs):
                 annotation = arg.annotation
+                while isinstance(annotation, ast.Attribute):
+                    annotation = annotation.value
                 if isinstance(annotation, ast.Name):
                     found.add(annotation.id)
                 elif isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):

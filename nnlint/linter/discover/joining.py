@@ -13,6 +13,7 @@ from nnlint.linter.discover.values import (
     Constant,
     Either,
     Function,
+    Made,
     Opaque,
     Output,
     Ref,
@@ -21,10 +22,14 @@ from nnlint.linter.discover.values import (
     options,
 )
 
+_MAX_NUMBERS = 4
+
 
 def _same(left: Value, right: Value) -> bool:
     if left is right:
         return True
+    if type(left) is not type(right):
+        return False
     if isinstance(left, Constant) and isinstance(right, Constant):
         if type(left.value) is not type(right.value):
             return False
@@ -40,6 +45,10 @@ def _same(left: Value, right: Value) -> bool:
     if isinstance(left, Bound) and isinstance(right, Bound):
         return left.me is right.me and left.function.node is right.function.node
     return False
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, Constant) and isinstance(value.value, int | float)
 
 
 def _alternatives(left: Output, right: Output) -> Output:
@@ -75,9 +84,16 @@ def join(left: Value, right: Value, depth: int = 0) -> Value:
         and depth < MAX_DEPTH
     ):
         pairs = zip(left.items, right.items, strict=True)
-        return Sequence(tuple(join(one, other, depth + 1) for one, other in pairs))
+        items = tuple(join(one, other, depth + 1) for one, other in pairs)
+        return Sequence(items, left.kind, left.open or right.open)
     merged = list(options(left))
+    numbers = sum(map(_is_number, merged))
     for option in options(right):
+        if _is_number(option):
+            # Which number it is decides over no loss; the first ones are the usual ones.
+            numbers += 1
+            if numbers > _MAX_NUMBERS:
+                continue
         if any(_same(option, known) for known in merged):
             continue
         at = next((at for at, known in enumerate(merged) if isinstance(known, Output)), None)
@@ -88,7 +104,16 @@ def join(left: Value, right: Value, depth: int = 0) -> Value:
             merged.append(option)
     if len(merged) == 1:
         return merged[0]
-    return Either(tuple(merged)) if len(merged) <= MAX_OPTIONS else NOTHING
+    return Either(tuple(merged if len(merged) <= MAX_OPTIONS else _fewer(merged)))
+
+
+def _fewer(values: list[Value]) -> list[Value]:
+    """Return one object of each class among too many values, and the rest as far as it fits."""
+    first: dict[object, Value] = {}
+    for value in values:
+        kind = (value.info or value.dotted, value.trail) if isinstance(value, Made) else id(value)
+        first.setdefault(kind, value)
+    return list(first.values())[:MAX_OPTIONS]
 
 
 def join_all(values: tuple[Value, ...] | list[Value]) -> Value:

@@ -1,38 +1,49 @@
-"""The state of an abstract run of a file: variables, branches, the call stack, the budget."""
+"""The state of an abstract run: variables, branches, the call stack, the budget."""
 
 from __future__ import annotations
 
 import ast
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
 from nnlint.linter.discover.joining import join
 from nnlint.linter.discover.names import Names
+from nnlint.linter.discover.project import Project
+from nnlint.linter.discover.recipes import Construction
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import OutputUse
+from nnlint.linter.discover.unit import Unit
 from nnlint.linter.discover.values import (
     NOTHING,
     Arguments,
     Constant,
     Function,
     FunctionNode,
+    Guard,
     Made,
     Opaque,
+    Parser,
     Ref,
+    Settings,
     Value,
     options,
 )
 
 Key = tuple[int, str]
+Guards = tuple[Guard, ...]
 
 MAX_CALLS = 12
 MAX_DEPTH = 100
+IMPORT_BUDGET = 60_000
 _BUILTINS = frozenset(dir(builtins))
 _EVALUATING = "<eval>"
+
+
+Mark = Callable[[Value, Sequence[tuple[Value, Guards]]], Value]
 
 
 class State:
@@ -70,8 +81,19 @@ class State:
                     self.values[key] = old
         return result, changes
 
-    def merge(self, branches: list[dict[Key, Value]]) -> None:
-        """Go on as if any one of the branches had run."""
+    def merge(
+        self,
+        branches: list[dict[Key, Value]],
+        guards: Sequence[Guards] = (),
+        mark: Mark | None = None,
+    ) -> None:
+        """Go on as if any one of the branches had run.
+
+        Args:
+            branches: The writes of each.
+            guards: What must hold for each to run, where the live model decides.
+            mark: Marks a value that is one of several with what must hold for each.
+        """
         keys: dict[Key, None] = {}
         for changes in branches:
             keys.update(dict.fromkeys(changes))
@@ -82,6 +104,14 @@ class State:
                 value = changes.get(key, old)
                 if value is not None:
                     merged = value if merged is None else join(merged, value)
+            if merged is not None and mark is not None and guards and all(guards):
+                values = [changes.get(key, old) for changes in branches]
+                parts = [
+                    (value, guard)
+                    for value, guard in zip(values, guards, strict=True)
+                    if value is not None
+                ]
+                merged = mark(merged, parts)
             if merged is not None:
                 self.set(key, merged)
 
@@ -105,6 +135,9 @@ class Frame:
         redirected: Names declared global or nonlocal, with their scope.
         modes: Train/eval switches to restore at its end.
         nested: Functions defined in it.
+        spare: What it returns where a condition is not met as far as the source tells.
+        vague: How many loops are being run whose rounds are not known.
+        drawn: Variables of loops that are run once for each element, which is known.
     """
 
     scopes: tuple[int, ...]
@@ -116,6 +149,9 @@ class Frame:
     redirected: dict[str, int] = field(default_factory=dict)
     modes: dict[Key, Value | None] = field(default_factory=dict)
     nested: list[Function] = field(default_factory=list)
+    spare: list[Value] = field(default_factory=list)
+    vague: int = 0
+    drawn: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -129,22 +165,27 @@ class Record:
 class Machine(ABC):
     """The common state of the abstract run; the parts that act are in the subclasses."""
 
-    def __init__(
-        self, source: Source, names: Names, classes: dict[str, ClassInfo], budget: int
-    ) -> None:
-        self.source = source
-        self.names = names
-        self.classes = classes
-        self.budget = budget
+    def __init__(self, unit: Unit, project: Project, budget: int) -> None:
+        self.unit = unit
+        self.project = project
+        self.budget = self._allowed = budget
+        self.spent = 0
         self.state = State()
-        self.frame = Frame((0,), source.tree)
+        self.frame = Frame((0,), unit.source.tree)
+        self.scopes: dict[Source, int] = {unit.source: 0}
+        self.units: dict[int, Unit] = {0: unit}
+        self.spaces: dict[Unit, Value] = {}
+        self.patches: dict[str, dict[str, Value]] = {}
+        self.resolving: set[tuple[Unit, str]] = set()
+        self.import_budget = IMPORT_BUDGET
         self.made: list[Made] = []
         self.records: list[Record] = []
         self.passed: list[tuple[Made, frozenset[str]]] = []
         self.globals: dict[str, list[tuple[Made, ast.stmt]]] = {}
         self.visited: set[ast.AST] = set()
         self.active: list[ast.AST] = []
-        self.trail: list[tuple[str, bool]] = []
+        self.trail: list[tuple[FunctionNode, bool]] = []
+        self.calling: ast.expr | None = None
         self.criteria: set[ClassInfo] = set()
         self.models_called: set[ClassInfo] = set()
         self.given: list[tuple[Made, Value]] = []
@@ -152,12 +193,27 @@ class Machine(ABC):
         self.depth = 0
         self.no_grad = 0
         self.doubt = 0
+        self.guards: list[Guards] = []
+        self.choices: list[Guards] = []
+        self.askable: dict[ast.expr, bool] = {}
         self.inside_model = 0
         self.activity = 0
         self.importing = False
         self.global_roots: set[Made] = set()
         self.stand_ins: dict[ClassInfo, Made] = {}
+        self.builders: list[Made] = []
+        self.conditions: list[bool | None] = []
+        self.flags = Settings()
+        self.named: dict[str, Value] = {}
+        self.parsers: dict[int, Parser] = {}
+        self.sizes: dict[ast.AST, int] = {}
+        self.class_bodies: list[ast.expr] = []
+        self.constructions: dict[ClassInfo, list[Construction]] = {}
         self._numbers = 0
+
+    @abstractmethod
+    def imported(self, unit: Unit, name: str) -> Value | None:
+        """Return what a file imports under a name."""
 
     @abstractmethod
     def evaluate(self, node: ast.expr | None) -> Value:
@@ -210,15 +266,45 @@ class Machine(ABC):
         self._numbers += 1
         return self._numbers
 
+    def refill(self, least: int) -> None:
+        """Allow at least so many more steps."""
+        self.spent += self._allowed - self.budget
+        self.budget = self._allowed = max(self.budget, least)
+
+    @property
+    def here(self) -> Unit:
+        """The file whose code is being run."""
+        return self.units[self.frame.scopes[-1]]
+
+    @property
+    def source(self) -> Source:
+        """The text and syntax of the file whose code is being run."""
+        return self.here.source
+
+    @property
+    def names(self) -> Names:
+        """What the file whose code is being run imports."""
+        return self.here.names
+
+    @property
+    def classes(self) -> dict[str, ClassInfo]:
+        """The classes of the file whose code is being run."""
+        return self.here.classes
+
+    @property
+    def at_module_level(self) -> bool:
+        """Whether no function is being run."""
+        return len(self.frame.scopes) == 1
+
     def lookup(self, name: str) -> Value:
         """Return what a name stands for in the current frame."""
         for scope in self.frame.scopes:
             value = self.state.get((scope, name))
             if value is not None:
                 return value
-        dotted = self.names.lookup(name)
-        if dotted is not None:
-            return Ref(dotted)
+        value = self.imported(self.here, name)
+        if value is not None:
+            return value
         return Ref(f"builtins.{name}") if name in _BUILTINS else NOTHING
 
     def bind(self, name: str, value: Value) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 _CANONICAL = {
@@ -72,7 +72,8 @@ def chain(node: ast.expr) -> tuple[str, ...]:
     return (node.id, *reversed(parts))
 
 
-def _imported(node: ast.stmt) -> Iterator[tuple[str, str]]:
+def imported(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    """Yield the identifiers that an import binds, with what they stand for."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             if alias.asname:
@@ -94,34 +95,51 @@ class Names:
 
     Attributes:
         bindings: Identifier to dotted name.
-        stars: Modules imported by `from module import *`.
+        stars: Modules imported by `from module import *`, with leading dots where relative.
         size: How many syntax nodes the file has.
+        unresolved: Aliases of what the file does not import itself.
     """
 
     bindings: dict[str, str] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     size: int = 0
+    unresolved: dict[str, ast.Attribute] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tree: ast.Module) -> Names:
         """Read the imports of a file, those inside functions too, and its top-level aliases."""
         names = cls()
         for node, spare in on_import(tree.body):
-            for identifier, dotted in _imported(node):
+            for identifier, dotted in imported(node):
                 if not spare or identifier not in names.bindings:
                     names.bindings[identifier] = canonical(dotted)
             if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-                names.stars.append(node.module or "")
+                names.stars.append("." * node.level + (node.module or ""))
             elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
-                dotted_value = names.resolve(node.value)
-                if dotted_value and isinstance(node.targets[0], ast.Name):
-                    names.bindings.setdefault(node.targets[0].id, dotted_value)
+                target = node.targets[0]
+                if isinstance(target, ast.Name):
+                    names._alias(target.id, node.value)
         for inner in ast.walk(tree):
             names.size += 1
             if isinstance(inner, ast.Import | ast.ImportFrom):
-                for identifier, dotted in _imported(inner):
+                for identifier, dotted in imported(inner):
                     names.bindings.setdefault(identifier, canonical(dotted))
         return names
+
+    def _alias(self, name: str, value: ast.Attribute) -> None:
+        dotted = self.resolve(value)
+        if dotted:
+            self.bindings.setdefault(name, dotted)
+        else:
+            self.unresolved[name] = value
+
+    def adopt(self, other: Names, bindings: Mapping[str, str]) -> None:
+        """Take over what `from other import *` brings along of the other file's own imports."""
+        for name, dotted in bindings.items():
+            self.bindings.setdefault(name, dotted)
+        for name, value in list(self.unresolved.items()):
+            self._alias(name, value)
+        self.stars += [name for name in other.stars if name not in self.stars and name[:1] != "."]
 
     def lookup(self, identifier: str) -> str | None:
         """Return the dotted name of one identifier."""

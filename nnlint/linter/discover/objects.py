@@ -6,8 +6,9 @@ import ast
 
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
-from nnlint.linter.discover.containers import sliced, table_method
+from nnlint.linter.discover.containers import chosen, sliced, table_method
 from nnlint.linter.discover.joining import join_all
+from nnlint.linter.discover.modules import Space
 from nnlint.linter.discover.names import canonical
 from nnlint.linter.discover.recording import Recording
 from nnlint.linter.discover.targets import Step
@@ -47,6 +48,7 @@ class Objects(Recording):
     ) -> Made:
         """Return a new object."""
         made = Made(self.number(), info, dotted, arguments or Arguments(), tuple(self.trail))
+        made.site = (self.source, self.calling) if self.calling is not None else None
         if not self.inside_model:
             self.made.append(made)
         return made
@@ -98,16 +100,23 @@ class Objects(Recording):
     def set_attribute(self, base: Value, name: str, value: Value) -> None:
         """Assign an attribute."""
         for made in base.options if isinstance(base, Either) else (base,):
+            if isinstance(made, Ref):
+                self.patch(made.dotted, name, value)
             if isinstance(made, Made):
                 if self.frame.me is not made:
                     self.start(made)
-                    made.root.touched = True
+                    made.root.touched = made.root.altered = True
                 self.state.set((made.number, name), value)
 
     def attribute(self, base: Value, name: str, node: ast.expr) -> Value:
         """Read an attribute of a value."""
         if isinstance(base, Ref):
-            return Ref(canonical(f"{base.dotted}.{name}"))
+            known = self.patched(base.dotted, Constant(name)) if self.patches else None
+            return known or Ref(canonical(f"{base.dotted}.{name}"))
+        if isinstance(base, Space):
+            if name == "__dict__":
+                return self.namespace(base.unit)
+            return self.member(base.unit, name) or NOTHING
         if isinstance(base, Made):
             return self._made_attribute(base, name)
         if isinstance(base, Output):
@@ -124,6 +133,15 @@ class Objects(Recording):
             return NOTHING if name in NO_TENSOR else base
         return Method(base, name)
 
+    def chosen_attribute(self, base: Value, name: Value, node: ast.expr) -> Value:
+        """Read an attribute whose name is a value: one that is known, or any of a module's."""
+        if isinstance(base, Space):
+            return self.item(self.namespace(base.unit), name, node)
+        if isinstance(base, Ref) and (value := self.patched(base.dotted, name)):
+            return value
+        known = literal(name)
+        return self.attribute(base, known, node) if isinstance(known, str) else NOTHING
+
     def _made_attribute(self, made: Made, name: str) -> Value:
         value = self.stored(made, name)
         if value is not None:
@@ -135,11 +153,11 @@ class Objects(Recording):
                 owner, method = found
                 if _decorated(method, *_PROPERTIES):
                     return self.inline_method(found, made, Arguments())
-                function = Function(method, (0,), owner)
+                function = Function(method, (self.home(owner),), owner)
                 return function if _decorated(method, "staticmethod") else Bound(function, made)
             for each in info.mro:
                 if name in each.attributes:
-                    return self.evaluate_global(each.attributes[name])
+                    return self.evaluate_global(each.attributes[name], each)
         if name == "module":
             return made
         return Method(made, name)
@@ -147,17 +165,17 @@ class Objects(Recording):
     def _class_attribute(self, base: ClassRef, name: str) -> Value:
         found = base.info.method(name)
         if found is not None:
-            function = Function(found[1], (0,), found[0])
+            function = Function(found[1], (self.home(found[0]),), found[0])
             return Bound(function, base) if _decorated(found[1], "classmethod") else function
         for each in base.info.mro:
             if name in each.attributes:
-                return self.evaluate_global(each.attributes[name])
+                return self.evaluate_global(each.attributes[name], each)
         return NOTHING
 
-    def evaluate_global(self, node: ast.expr) -> Value:
-        """Evaluate an expression outside any function."""
+    def evaluate_global(self, node: ast.expr, owner: ClassInfo) -> Value:
+        """Evaluate an expression of a class body."""
         frame = self.frame
-        self.frame = type(frame)((0,), self.source.tree)
+        self.frame = type(frame)((self.home(owner),), owner.source.tree)
         value = self.evaluate(node)
         self.frame = frame
         return value
@@ -176,9 +194,9 @@ class Objects(Recording):
                 return base.items[known]
             return join_all(base.items)
         if isinstance(base, Table):
-            if isinstance(known, str | int) or known is None:
-                return base.items.get(known, NOTHING)
-            return join_all(list(base.items.values()))
+            return chosen(base, key)
+        if isinstance(base, Ref) and base.dotted.endswith(".__dict__"):
+            return self.patched(base.dotted, key) or NOTHING
         if isinstance(base, Either):
             return join_all([self.item(option, key, node) for option in base.options])
         return base if isinstance(base, Opaque) else NOTHING
@@ -198,7 +216,7 @@ class Objects(Recording):
             return join_all([self.call_method(one, name, arguments, node) for one in choices])
         if isinstance(base, Table):
             return table_method(base, name, arguments)
-        if isinstance(base, Ref | ClassRef):
+        if isinstance(base, Ref | ClassRef | Space):
             return self.call(self.attribute(base, name, node), arguments, node, name)
         if isinstance(base, Opaque):
             if name in WRAPS and any(isinstance(one, Made) for one in arguments.values):
@@ -240,7 +258,10 @@ class Objects(Recording):
         if sink and self.picks(sink, arguments):
             return self.pick(sink, base, arguments, node)
         args, kwargs = arguments.literals()
-        return base.then(Step("method", name, self.source.location(node), args, kwargs))
+        taken = base.then(Step("method", name, self.source.location(node), args, kwargs))
+        if sinks.logarithm(f"torch.{name}"):
+            self.logarithm(f"torch.{name}", taken, node)
+        return taken
 
     def _super_method(self, base: Super, name: str, arguments: Arguments, node: ast.expr) -> Value:
         me = base.me

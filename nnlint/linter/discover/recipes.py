@@ -93,9 +93,12 @@ class Assumed(Recipe):
 
     Attributes:
         hint: The name that says most: the parameter's, or the variable's.
+        usual: A number, or a collection of numbers, that it is in one of several cases of which
+            the others are not known: worth trying first, but not told.
     """
 
     hint: str
+    usual: Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Iterable
 
 from nnlint.linter.discover import sinks
-from nnlint.linter.discover.machine import Machine, Record
+from nnlint.linter.discover.machine import Record
+from nnlint.linter.discover.modules import Modules
 from nnlint.linter.discover.targets import UNKNOWN, OutputUse, Step
 from nnlint.linter.discover.values import (
     Arguments,
@@ -54,7 +55,7 @@ def merge(uses: Iterable[OutputUse]) -> tuple[OutputUse, ...]:
     merged: dict[object, OutputUse] = {}
     for use in uses:
         way = tuple((step.kind, step.name) for step in use.steps)
-        key = (use.sink, use.location, use.slot, way)
+        key = (use.sink, use.location, use.slot, way, use.conditions)
         known = merged.get(key)
         merged[key] = use if known is None else _join(known, use)
     return tuple(sorted(merged.values(), key=lambda use: (use.location, use.slot)))
@@ -85,7 +86,7 @@ def _equal(left: object, right: object) -> bool:
     return type(left) is type(right) and bool(left == right)
 
 
-class Recording(Machine):
+class Recording(Modules):
     """The part of the abstract run that meets losses and picks."""
 
     def loss(
@@ -127,16 +128,30 @@ class Recording(Machine):
         name = sink.rpartition(".")[2]
         return value.then(Step("method", name, self.source.location(node), args, kwargs))
 
+    def logarithm(self, sink: str, value: Value, node: ast.expr) -> None:
+        """Record a logarithm; it is the last step of `value`, since more may follow."""
+        self.record(value, OutputUse(sink=sink, location=self.source.location(node)))
+
     def record(self, value: Value, use: OutputUse) -> None:
         """Record that the flows of a value end in a sink."""
         flows = [flow for one in options(value) if isinstance(one, Output) for flow in one.flows]
         for flow in flows:
+            conditions = tuple(
+                dict.fromkeys(
+                    each.condition
+                    for group in self.guards
+                    for each in group
+                    if each.made is flow.made.root
+                )
+            )
+            chosen = all(any(one.made is flow.made.root for one in group) for group in self.choices)
             ended = dataclasses.replace(
                 use,
                 steps=flow.steps,
                 training=flow.training and not self.no_grad,
                 through=flow.through,
-                certain=flow.certain and not self.doubt,
+                certain=flow.certain and not self.doubt and chosen,
+                conditions=conditions,
             )
             self.records.append(Record(flow.made, ended))
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+from collections.abc import Iterable
 
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.blocks import users, uses_of
 from nnlint.linter.discover.classes import ClassInfo, name_location, registries
+from nnlint.linter.discover.constructing import best, construction_of
 from nnlint.linter.discover.flow import Interpreter
+from nnlint.linter.discover.machine import Record
+from nnlint.linter.discover.recipes import Construction
 from nnlint.linter.discover.recording import merge
-from nnlint.linter.discover.source import Source
+from nnlint.linter.discover.switches import Switch, agree, deciding_names, switches
 from nnlint.linter.discover.targets import OutputUse, Target
 from nnlint.linter.discover.values import ClassRef, Made
 
@@ -23,16 +28,18 @@ class Selection:
         models: Classes that are models and not parts of other models.
     """
 
-    def __init__(self, source: Source, run: Interpreter) -> None:
-        self.source = source
+    def __init__(self, run: Interpreter, others: Iterable[Interpreter] = ()) -> None:
+        self.source = run.unit.source
         self.run = run
+        self.runs = (run, *others)
         self.met = {record.made.root for record in run.records}
         self.met_classes = {
             record.made.info
-            for record in run.records
+            for each in self.runs
+            for record in each.records
             if record.made.info is not None and sinks.loss(record.use.sink)
         }
-        self.mentioned = uses_of(run.classes, run.mentions, registries(source))
+        self.mentioned = uses_of(run.classes, run.mentions, registries(self.source))
         self.given = {
             value.info if isinstance(value, ClassRef) else value.root.info or value.root
             for receiver, value in run.given
@@ -42,19 +49,24 @@ class Selection:
         self.factories = {
             name: made for name, made in run.factories.items() if self._is_factory(name, made)
         }
+        self.builders = {run.functions[name]: name for name in self.factories}
         self.instances = self._instances()
         self.classes = self._classes()
+        self.usual: dict[Made, bool] = {}
+        self.deciding: dict[ClassInfo, tuple[frozenset[str], dict[str, Switch]]] = {}
 
     def targets(self) -> tuple[Target, ...]:
         """Return the targets in source order."""
         uses: dict[str, list[OutputUse]] = {}
-        for record in self.run.records:
-            for name in self._attributed(record.made.root):
-                uses.setdefault(name, []).append(record.use)
         passed: dict[str, set[str]] = {}
-        for made, names in self.run.passed:
-            for name in self._attributed(made.root):
-                passed.setdefault(name, set()).update(names)
+        for run in self.runs:
+            for record in run.records:
+                for name in self._attributed(record.made.root, run):
+                    use = self._judged(record, name)
+                    uses.setdefault(name, []).append(use)
+            for made, names in run.passed:
+                for name in self._attributed(made.root, run):
+                    passed.setdefault(name, set()).update(names)
         found = [self._class_target(info) for info in self.classes.values()]
         found += [self._factory_target(name, made) for name, made in self.factories.items()]
         found += [self._instance_target(name, made) for name, made in self.instances.items()]
@@ -65,6 +77,7 @@ class Selection:
                 location=target.location,
                 class_name=target.class_name,
                 required=target.required,
+                constructions=target.constructions,
                 uses=merge(uses.get(target.name, ())),
                 passed=frozenset(passed.get(target.name, ()))
                 | self.run.loss_parameters.get(target.class_name, frozenset()),
@@ -73,6 +86,29 @@ class Selection:
             for target in found
         ]
         return tuple(sorted(complete, key=lambda target: (target.location, target.name)))
+
+    def _judged(self, record: Record, name: str) -> OutputUse:
+        """Return a use, uncertain where its model is built otherwise than the one to be linted."""
+        made = record.made.root
+        info = self.classes.get(name)
+        if info is None or made.info is not info or made.site is None:
+            return record.use
+        if made not in self.usual:
+            self.usual[made] = self._is_usual(made, info)
+        return record.use if self.usual[made] else dataclasses.replace(record.use, certain=False)
+
+    def _is_usual(self, made: Made, info: ClassInfo) -> bool:
+        """Tell whether an object has the switches of the way in which its class is built first."""
+        if info not in self.deciding:
+            first = self._constructions(info)[:1] if info.required else ()
+            names = deciding_names(info)
+            usual = switches(info, first[0] if first else Construction(), names)
+            self.deciding[info] = names, usual
+        names, usual = self.deciding[info]
+        return agree(usual, switches(info, construction_of(made, info), names))
+
+    def _constructions(self, info: ClassInfo) -> tuple[Construction, ...]:
+        return best(each for run in self.runs for each in run.constructions.get(info, ()))
 
     def _takes_blocks(self, receiver: Made, value: ClassRef | Made) -> bool:
         """Tell whether a value given to a constructor becomes a part of a model."""
@@ -160,10 +196,11 @@ class Selection:
             return False
         if all(self._collapses(one) and not one.touched for one in made):
             return False
+        factories = {self.run.functions[one] for one in self.run.factories}
         # A function that only passes on what another factory builds by itself is an alias.
         return not all(
             any(
-                inner != name and not given and inner in self.run.factories
+                inner is not self.run.functions[name] and not given and inner in factories
                 for inner, given in one.trail
             )
             for one in made
@@ -175,7 +212,7 @@ class Selection:
             made, node = bound[-1]
             if not self._is_model(made) or self._read_by_model(name) or self._collapses(made):
                 continue
-            if any(inner in self.factories and not given for inner, given in made.trail):
+            if any(inner in self.builders and not given for inner, given in made.trail):
                 continue
             found[name] = (made, node)
         return found
@@ -186,20 +223,24 @@ class Selection:
         plain = {
             made.info
             for made in self.run.made
-            if self._collapses(made) and not any(inner in self.factories for inner, _ in made.trail)
+            if self._collapses(made) and not any(inner in self.builders for inner, _ in made.trail)
         }
         return {
             name: info for name, info in self.models.items() if info not in covered or info in plain
         }
 
-    def _attributed(self, made: Made) -> list[str]:
-        """Return the targets that an object speaks for."""
+    def _attributed(self, made: Made, run: Interpreter) -> list[str]:
+        """Return the targets that an object of a run speaks for."""
+        if run is not self.run:
+            twins = [name for name, (one, _) in self.instances.items() if _twins(one, made)]
+            if len(twins) == 1:
+                return twins
         for name, (instance, _) in self.instances.items():
             if instance is made or (self._is_alternative(made, name) and not self._collapses(made)):
                 return [name]
         for called, _ in reversed(made.trail):
-            if called in self.factories:
-                return [called]
+            if called in self.builders:
+                return [self.builders[called]]
         if made.info is None:
             return []
         if self.classes.get(made.info.name) is made.info:
@@ -231,6 +272,7 @@ class Selection:
             location=name_location(self.source, info.node),
             class_name=info.name,
             required=info.required,
+            constructions=self._constructions(info),
             lightning=info.lightning,
         )
 
@@ -253,8 +295,21 @@ class Selection:
             kind="instance",
             location=self.source.location(node),
             class_name=info.name if info else "",
+            constructions=self._rebuilding(made),
             lightning=info.lightning if info else False,
         )
+
+    def _rebuilding(self, made: Made) -> tuple[Construction, ...]:
+        """Return how the class of an instance is built, if that gives what the instance is."""
+        info = made.info
+        if info is None or made.root.altered or self.run.classes.get(info.name) is not info:
+            return ()
+        return best((construction_of(made.root, info), *self._constructions(info)))
+
+
+def _twins(left: Made, right: Made) -> bool:
+    """Tell whether two runs made an object by the same call."""
+    return left.site is not None and left.site == right.site
 
 
 def _has_weights(made: Made) -> bool:

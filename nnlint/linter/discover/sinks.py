@@ -1,4 +1,4 @@
-"""The calls that say what a model's output means: losses, and picks of a single class."""
+"""The calls that say what a model's output means: losses, picks of a class, logarithms."""
 
 from __future__ import annotations
 
@@ -70,6 +70,8 @@ _TORCH_ALIASES = frozenset(
     )
 )
 
+_LOGARITHMS = frozenset(("torch.log", "torch.log2", "torch.log10"))
+
 _PAIR = ("input", "target")
 _PARAMETERS = {
     "CosineEmbeddingLoss": ("input1", "input2", "target"),
@@ -137,6 +139,11 @@ def loss(dotted: str) -> str | None:
 def pick(dotted: str) -> str | None:
     """Return the canonical name of a function that picks a class, None for anything else."""
     return _PICKS.get(dotted)
+
+
+def logarithm(dotted: str) -> bool:
+    """Tell whether a function is a logarithm: its result means something, whatever becomes of it."""
+    return dotted in _LOGARITHMS
 
 
 def parameters(dotted: str) -> tuple[str, ...]:

@@ -6,26 +6,46 @@ import ast
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from nnlint.linter.discover.assignments import Assignments
+from nnlint.linter.discover.choices import marked, opposite
 from nnlint.linter.discover.classes import FunctionDef
 from nnlint.linter.discover.joining import join_all
-from nnlint.linter.discover.machine import MAX_DEPTH, Key, Record
-from nnlint.linter.discover.names import is_main_guard
+from nnlint.linter.discover.machine import MAX_DEPTH, Guards, Key, Record
+from nnlint.linter.discover.names import canonical, imported, is_main_guard
+from nnlint.linter.discover.plain import holds_layers, is_usual, numeric, plain, truth
 from nnlint.linter.discover.recording import diverging
+from nnlint.linter.discover.targets import UNKNOWN
 from nnlint.linter.discover.values import (
     NOTHING,
     ClassRef,
     Constant,
+    Flow,
     Function,
     Made,
-    Ref,
+    Output,
     Value,
     options,
 )
 
+_MAX_UNROLLED = 3_000
 _NO_GRAD = ("torch.no_grad", "torch.inference_mode")
+
+
+class Branch(NamedTuple):
+    """One branch of an `if`.
+
+    Attributes:
+        met: Whether it is taken, as far as plain values tell.
+        sure: Whether that is so however the program is started.
+        guards: What must hold of models for it to be taken.
+    """
+
+    body: list[ast.stmt]
+    met: bool | None = None
+    sure: bool = False
+    guards: Guards = ()
 
 
 class Statements(Assignments):
@@ -39,6 +59,7 @@ class Statements(Assignments):
         left: list[list[Record]] = []
         since = len(self.records)
         ended = False
+        guards = len(self.guards)
         for node in body:
             self.budget -= 1
             if isinstance(node, ast.If | ast.Match):
@@ -52,6 +73,7 @@ class Statements(Assignments):
                 ended = bool(handler(self, node)) if handler is not None else False
             if ended:
                 break
+        del self.guards[guards:]
         # What follows `if ...: return` is its else branch.
         self._doubt([*left, self.records[since:]])
         self.depth -= 1
@@ -61,52 +83,107 @@ class Statements(Assignments):
         torn = diverging(branches) if len(branches) > 1 else ()
         if torn:
             for record in self.records:
-                if id(record) in torn:
+                # Where the live model decides between the branches, there is no doubt.
+                if id(record) in torn and not record.use.conditions:
                     record.use = dataclasses.replace(record.use, certain=False)
 
     def _choose(self, node: ast.If | ast.Match, gone: list[list[Record]]) -> bool:
         """Run the branches of an `if` or `match`; those that leave put their records in `gone`."""
-        bodies, exhaustive = self._branches(node)
+        if is_main_guard(node) and self.frame.scopes[-1] != 0:
+            return False
+        branches, rest = self._branches(node)
         changes: list[dict[Key, Value]] = []
+        guards: list[Guards] = []
         recorded: list[list[Record]] = []
         importing = self.importing
-        for body in bodies:
+        taken: dict[Key, Value] | None = None
+        settled = False
+        for body, condition, sure, guard in branches:
             self.importing = importing and not is_main_guard(node)
-            start = len(self.records)
-            ended, changed = self.state.branch(functools.partial(self.execute, body))
+            start, returned = len(self.records), len(self.frame.returns)
+            self.conditions.append(condition)
+            with self.guarded(guard):
+                ended, changed = self.state.branch(functools.partial(self.execute, body))
+            self.conditions.pop()
+            if condition is False:
+                self.frame.spare += self.frame.returns[returned:]
+                del self.frame.returns[returned:]
             here = self.records[start:]
             recorded.append(here)
             if ended:
                 gone.append(here)
+            elif condition is True:
+                taken, settled = changed, sure
+                changes.insert(0, changed)
+                guards.insert(0, guard)
             else:
                 changes.append(changed)
+                guards.append(guard)
         self.importing = importing
         self._doubt(recorded)
         if is_main_guard(node):
             self.state.merge(changes[:1])
             return False
-        if not exhaustive:
+        if rest is not None and all(branch.met is False for branch in branches):
+            taken, settled = {}, all(branch.sure for branch in branches)
+            changes.insert(0, taken)
+            guards.insert(0, rest)
+        elif rest is not None:
             changes.append({})
-        self.state.merge(changes)
+            guards.append(rest)
+        if taken is not None:
+            self._settle(changes, layers=settled)
+        self.state.merge(changes, guards, marked)
+        if rest and len(changes) == 1:
+            # The others have left: what follows in this block is the else branch.
+            self.guards.append(rest)
         return not changes
 
-    def _branches(self, node: ast.If | ast.Match) -> tuple[list[list[ast.stmt]], bool]:
-        bodies: list[list[ast.stmt]] = []
+    def _settle(self, changes: list[dict[Key, Value]], *, layers: bool) -> None:
+        """Have numbers, and perhaps lists of layers, be those of the first branch, which is taken."""
+        taken, *others = changes
+        for changed in others:
+            for key in {*taken, *changed}:
+                value = taken.get(key) or self.state.get(key)
+                if value is not None and (numeric(value) or (layers and holds_layers(value))):
+                    changed[key] = value
+
+    def _branches(self, node: ast.If | ast.Match) -> tuple[list[Branch], Guards | None]:
+        """Return the branches that may run, and what holds where none does; None if one must."""
         if isinstance(node, ast.Match):
             self.evaluate(node.subject)
             last = node.cases[-1]
             catch_all = isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
-            return [case.body for case in node.cases], catch_all and last.guard is None
+            every = catch_all and last.guard is None
+            return [Branch(case.body) for case in node.cases], None if every else ()
+        branches: list[Branch] = []
+        before: bool | None = False
+        others: Guards = ()
+        sure = True
         while True:
-            self.evaluate(node.test)
-            bodies.append(node.body)
+            value = self.evaluate(node.test)
+            known = truth(value)
+            sure = sure and known is not None and not is_usual(value)
+            verdict = self.decide(node.test)
+            if verdict is None and self._by_element(node.test, value):
+                verdict = known
+            guards = self.guards_of(node.test)
+            if verdict is not False:
+                met = _then(before, known)
+                branches.append(Branch(node.body, met, sure, (*others, *guards)))
+            if verdict is True:
+                return branches, None
+            if before is not True:
+                before = known if known is True or before is False else None
+            others = (*others, *opposite(guards))
             # An elif chain may be longer than the call stack is deep.
             if len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
                 node = node.orelse[0]
                 continue
             if node.orelse:
-                bodies.append(node.orelse)
-            return bodies, bool(node.orelse)
+                met = None if before is None else not before
+                branches.append(Branch(node.orelse, met, sure, others))
+            return branches, None if node.orelse else others
 
     def _assign(self, node: ast.Assign) -> None:
         value = self.evaluate(node.value)
@@ -136,13 +213,17 @@ class Statements(Assignments):
                         self.globals.setdefault(part.id, []).append((option.root, node))
 
     def _expression(self, node: ast.Expr) -> None:
-        self.evaluate(node.value)
+        value = self.evaluate(node.value)
+        changed = _changed_in_place(node.value)
+        if changed is not None and isinstance(value, Output):
+            self.assign(changed, _attached(value))
 
     def _define(self, node: FunctionDef) -> None:
-        function = Function(node, self.frame.scopes)
+        source = self.source if self.at_module_level else None
+        function = Function(node, self.frame.scopes, source=source)
         for decorator in node.decorator_list:
             self.evaluate(decorator)
-        if self.frame.scopes != (0,):
+        if not self.at_module_level:
             self.frame.nested.append(function)
         self.bind(node.name, function)
 
@@ -161,20 +242,52 @@ class Statements(Assignments):
         return True
 
     def _for(self, node: ast.For | ast.AsyncFor) -> None:
-        elements = self.elements(self.evaluate(node.iter))
+        iterated = self.evaluate(node.iter)
+        elements = self.elements(iterated)
+        drawn, exact = self.drawn(iterated)
+        exact = exact and self.budget > 0
+        if exact and len(elements) < len(drawn) and self._unrolls(node, drawn):
+            elements = drawn
+        exact = exact and len(elements) == len(drawn)
         if self.budget <= 0:
             elements = [join_all(elements)]
         importing, self.importing = self.importing, False
+        known = self.frame.drawn
+        if exact:
+            self.frame.drawn |= _names(node.target)
+        self.frame.vague += not exact
         for element in elements:
             self.assign(node.target, element)
             self.execute(node.body)
+        self.frame.vague -= not exact
+        self.frame.drawn = known
         self.importing = importing
         self.execute(node.orelse)
+
+    def _unrolls(self, node: ast.For | ast.AsyncFor, drawn: list[Value]) -> bool:
+        """Tell whether a loop over more than a few elements is followed for each of them.
+
+        Literal lists say how a model is built. How often a range repeats something says nothing.
+        """
+        if node not in self.sizes:
+            self.sizes[node] = sum(1 for part in node.body for _ in ast.walk(part))
+        if self.sizes[node] * len(drawn) > _MAX_UNROLLED:
+            return False
+        return _sets_attribute(node.body) or (
+            not _is_range(node.iter) and all(plain(element) is not UNKNOWN for element in drawn)
+        )
+
+    def _by_element(self, test: ast.expr, value: Value) -> bool:
+        """Tell whether the element that a loop is at decides a test."""
+        drawn = self.frame.drawn
+        return bool(drawn) and not is_usual(value) and bool(drawn & _names(test))
 
     def _while(self, node: ast.While) -> None:
         self.evaluate(node.test)
         importing, self.importing = self.importing, False
+        self.frame.vague += 1
         self.execute(node.body)
+        self.frame.vague -= 1
         self.importing = importing
         self.execute(node.orelse)
 
@@ -220,20 +333,17 @@ class Statements(Assignments):
 
     def _redirect(self, node: ast.Global | ast.Nonlocal) -> None:
         for name in node.names:
-            scope = 0
+            scope = self.frame.scopes[-1]
             if isinstance(node, ast.Nonlocal):
                 outer = self.frame.scopes[1:]
-                scope = next((one for one in outer if self.state.get((one, name))), 0)
+                scope = next((one for one in outer if self.state.get((one, name))), scope)
             self.frame.redirected[name] = scope
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
-        if self.frame.scopes == (0,):
+        if self.at_module_level:
             return
-        for alias in node.names:
-            name = alias.asname or alias.name.partition(".")[0]
-            dotted = self.names.bindings.get(name)
-            if dotted is not None:
-                self.bind(name, Ref(dotted))
+        for name, dotted in imported(node):
+            self.bind(name, self.resolve(self.here, canonical(dotted)))
 
     # Any: each handler takes the node type that it is listed under.
     _statements: ClassVar[dict[type[ast.stmt], Callable[[Statements, Any], bool | None]]] = {
@@ -261,3 +371,60 @@ class Statements(Assignments):
         ast.While: _while,
         ast.With: _with,
     }
+
+
+def _then(before: bool | None, known: bool | None) -> bool | None:
+    """Tell whether a branch is taken: none before it is, and its own condition holds."""
+    if before is True or known is False:
+        return False
+    return True if before is False and known is True else None
+
+
+def _names(node: ast.expr) -> frozenset[str]:
+    return frozenset(part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+
+
+def _is_range(node: ast.expr) -> bool:
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
+    )
+
+
+def _changed_in_place(node: ast.expr) -> ast.expr | None:
+    """Return the variable that a call of a method such as `out.data.clamp_(0)` changes."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=changed, attr=name)):
+            if not name.endswith("_") or name.endswith("__"):
+                return None
+            if isinstance(changed, ast.Attribute) and changed.attr == "data":
+                changed = changed.value
+            return changed if isinstance(changed, ast.Name | ast.Attribute) else None
+    return None
+
+
+def _attached(value: Output) -> Output:
+    """Return what a variable holds after a change in place: by way of its data or not."""
+
+    def attached(flow: Flow) -> Flow:
+        *before, last = flow.steps
+        if before and (before[-1].kind, before[-1].name) == ("attr", "data"):
+            return dataclasses.replace(flow, steps=(*before[:-1], last))
+        return flow
+
+    return Output(tuple(map(attached, value.flows)))
+
+
+def _sets_attribute(body: list[ast.stmt]) -> bool:
+    """Tell whether a loop only sets attributes by name: `setattr`, or an item of `__dict__`."""
+    node = body[0]
+    if len(body) > 1:
+        return False
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
+        holder = node.targets[0].value
+        return isinstance(holder, ast.Attribute) and holder.attr == "__dict__"
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+        and node.value.func.id == "setattr"
+    )

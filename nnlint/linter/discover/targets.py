@@ -44,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class OutputUse:
-    """One place where a model's output ends: a criterion, an argmax.
+    """One place where a model's output ends, or means something: a criterion, an argmax, a log.
 
     Attributes:
         sink: Dotted name of what takes it: "torch.nn.CrossEntropyLoss",
@@ -58,6 +58,8 @@ class OutputUse:
         slot: Which argument of the sink the output is: 0 for the prediction.
         through: Line of the call model(...) that gave the output.
         certain: False where the sink, or the way to it, is one of several chosen at run time.
+        conditions: What must hold of the model's own attributes for this use to happen, as in
+            "model.classes == 2". See `nnlint.linter.discover.conditions`.
     """
 
     sink: str
@@ -70,6 +72,7 @@ class OutputUse:
     slot: int = 0
     through: Location | None = None
     certain: bool = True
+    conditions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class Target:
         location: The `class` or `def` line (the name), or the assignment.
         class_name: The model's class where known, else "".
         required: Constructor or factory parameters without a default.
-        constructions: How the project builds it, those that leave least to assume first.
+        constructions: How the project builds it, those that leave least to assume first. For an
+            instance: how its class can be built in its place.
         uses: Where its output goes, in its own file or in another one of the project.
         passed: Names of optional forward parameters that calls in this file, or a loss inside
             forward, need; the others keep their defaults while tracing.

@@ -1,4 +1,4 @@
-"""What an expression of the linted file may stand for, as far as losses need to know."""
+"""What an expression of the linted file may stand for: models, losses, plain values, options."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import ast
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from nnlint.linter.discover.classes import ClassInfo, FunctionDef
+from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import UNKNOWN, Step
 from nnlint.linter.findings import Location
 
 FunctionNode = FunctionDef | ast.Lambda
 
-MAX_ITEMS = 64
-MAX_OPTIONS = 24
+MAX_ITEMS = 256
+_MAX_PARTS = 64
+_MAX_LITERALS = 1_000
+MAX_OPTIONS = 64
 _MAX_OPS = 12
 _MAX_STEPS = 24
 MAX_DEPTH = 6
+_LITERALS = (type(None), type(...), bool, int, float, complex, str, bytes, slice)
 
 
 class Value:
@@ -48,10 +52,26 @@ NOTHING = Opaque()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Wanted(Opaque):
+    """An option that the source does not tell: whoever runs the program gives it.
+
+    Attributes:
+        name: What the option is called.
+    """
+
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Constant(Value):
-    """A literal."""
+    """A literal.
+
+    Attributes:
+        usual: Whether it is only a default: whoever runs the program may give another value.
+    """
 
     value: Any
+    usual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +83,18 @@ class Ref(Value):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Function(Value):
-    """A function of the file, with the scopes that it sees and the class that defines it."""
+    """A function of the project.
+
+    Attributes:
+        scopes: The scopes that it sees, innermost first.
+        owner: The class that defines it.
+        source: The file, where it stands at the top level of one.
+    """
 
     node: FunctionNode
     scopes: tuple[int, ...]
     owner: ClassInfo | None = None
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,6 +158,19 @@ class Arguments:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Outcome(Opaque):
+    """What a call of something installed gives.
+
+    Attributes:
+        callee: The dotted name of what was called.
+        arguments: What it was called with.
+    """
+
+    callee: str = ""
+    arguments: Arguments = field(default_factory=Arguments)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Partial(Value):
     """A callable with some of its arguments given."""
 
@@ -148,21 +188,25 @@ class Made(Value):
         dotted: Its class, when it is torch's.
         trail: Top-level functions being called at the time, outermost first, and whether they
             were given arguments.
+        site: The file and the call that make it.
         proto: What it is a copy of.
         started: Whether its constructor was followed.
         custom: Whether the constructor got arguments other than its defaults.
         touched: Whether something was done to it after construction that may change its weights.
+        altered: Whether one of its attributes was set from outside of its class.
     """
 
     number: int
     info: ClassInfo | None = None
     dotted: str = ""
     arguments: Arguments = field(default_factory=Arguments)
-    trail: tuple[tuple[str, bool], ...] = ()
+    trail: tuple[tuple[FunctionNode, bool], ...] = ()
+    site: tuple[Source, ast.expr] | None = None
     proto: Made | None = None
     started: bool = False
     custom: bool = False
     touched: bool = False
+    altered: bool = False
 
     @property
     def root(self) -> Made:
@@ -171,6 +215,14 @@ class Made(Value):
         while made.proto is not None:
             made = made.proto
         return made
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition on a model's own attributes, as in "model.classes == 2"."""
+
+    made: Made
+    condition: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,31 +259,107 @@ class Output(Value):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequence(Value):
-    """A tuple, list or set with known items."""
+    """A tuple, list or set with known items.
+
+    Attributes:
+        items: The items, in order.
+        kind: What holds them; "modules" is an nn.ModuleList.
+        open: Whether there may be more items, or fewer, than these.
+    """
 
     items: tuple[Value, ...]
+    kind: Literal["list", "tuple", "set", "modules"] = "tuple"
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table(Value):
-    """A dict with literal keys."""
+    """A dict with literal keys.
+
+    Attributes:
+        items: The values by key, in order.
+        kind: What holds them; "modules" is an nn.ModuleDict.
+        open: Whether there may be more items, or fewer, than these.
+    """
 
     items: Mapping[Any, Value]
+    kind: Literal["dict", "modules"] = "dict"
+    open: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Settings(Value):
+    """An object that holds options as attributes and items, and may be changed in place.
+
+    Attributes:
+        values: The options by name.
+        fields: Names by position, where it is a tuple with names.
+    """
+
+    values: dict[Any, Value] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Parser(Value):
+    """A parser of command lines: what it will give for an empty one.
+
+    Attributes:
+        options: The default of each option, by the name under which it is read.
+        pair: Whether it gives the options together with what is left over.
+        schemas: Classes of the project whose fields are its options.
+    """
+
+    options: dict[str, Value] = field(default_factory=dict)
+    pair: bool = False
+    schemas: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordClass(Value):
+    """A tuple type with names: what `namedtuple(...)` gives.
+
+    Attributes:
+        fields: The names, in order.
+        defaults: The values of those that may be left out.
+    """
+
+    fields: tuple[str, ...]
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile(Value):
+    """A file of the project that is opened, or its text; the path is "" where it is not known."""
+
+    path: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Either(Value):
-    """One of several values, chosen at run time."""
+    """One of several values, chosen at run time.
+
+    Attributes:
+        guards: What must hold for each option, where the live model decides; else empty.
+    """
 
     options: tuple[Value, ...]
+    guards: tuple[tuple[Guard, ...], ...] = ()
 
 
-def literal(value: Value | None, depth: int = 0) -> Any:
-    """Return a value as a Python literal, or UNKNOWN."""
+def literal(value: Value | None) -> Any:
+    """Return a value as a Python literal, lists as tuples, or UNKNOWN."""
+    return _literal(value, [_MAX_LITERALS])
+
+
+def _literal(value: Value | None, left: list[int], depth: int = 0) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        return UNKNOWN
     if isinstance(value, Constant):
-        return value.value
-    if isinstance(value, Sequence) and depth < MAX_DEPTH:
-        items = tuple(literal(item, depth + 1) for item in value.items)
+        return value.value if isinstance(value.value, _LITERALS) else UNKNOWN
+    if isinstance(value, Sequence) and not value.open and depth < MAX_DEPTH:
+        items = tuple(_literal(item, left, depth + 1) for item in value.items)
         return UNKNOWN if UNKNOWN in items else items
     return UNKNOWN
 
@@ -256,11 +384,13 @@ def parts(value: Value, depth: int = 0) -> Iterator[Value]:
         inner = value.items
     elif isinstance(value, Table):
         inner = tuple(value.items.values())
+    elif isinstance(value, Settings):
+        inner = tuple(value.values.values())
     elif isinstance(value, Either):
         inner = value.options
     elif isinstance(value, Partial):
         inner = (value.callee, *value.arguments.values)
-    for item in inner[:MAX_ITEMS]:
+    for item in inner[:_MAX_PARTS]:
         yield from parts(item, depth + 1)
 
 

@@ -1,7 +1,8 @@
-"""Makes a live module of a target: call the class or the factory, or take the instance."""
+"""Finds a target's class, factory or instance in its module, and the model in what that gives."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import random
 import types
@@ -12,71 +13,117 @@ import torch
 from torch import nn
 
 from nnlint.linter.discover.targets import Target
+from nnlint.linter.load import importing, lazy, standin, unwritten
 from nnlint.linter.settings import ModelSettings
 
 
 class NotBuildableError(Exception):
-    """The target gives no module that could be analysed, for a reason the user can do something about.
-
-    Attributes:
-        missing: Names of the parameters without a value, where that is the reason.
-    """
-
-    def __init__(self, reason: str, missing: tuple[str, ...] = ()) -> None:
-        super().__init__(reason)
-        self.missing = missing
+    """The target gives no module that could be analysed, for a reason the user can do something about."""
 
 
 def build(module: types.ModuleType, target: Target, settings: ModelSettings) -> nn.Module:
-    """Return the target's module in training mode.
+    """Return the target's module in training mode, built from the given arguments alone.
 
-    Whatever the user's constructor raises passes through.
+    Whatever the user's code raises passes through.
 
     Raises:
         NotBuildableError: Arguments are missing, or what is built is no module.
     """
+    value = lookup(module, target)
+    seed()
+    if target.kind != "instance":
+        try:
+            inspect.signature(value).bind(*settings.args, **settings.kwargs)
+        except TypeError as error:
+            raise NotBuildableError(f"the given arguments do not fit: {error}") from None
+        value = value(*settings.args, **settings.kwargs)
+    return in_training(only_module(value, target))
+
+
+def in_training(model: nn.Module) -> nn.Module:
+    """Return the model in training mode.
+
+    Its own `train` has its way, such as keeping a part frozen, where it takes no arguments.
+    """
     try:
-        value = _lookup(module, target.name)
-    except AttributeError:
-        raise NotBuildableError(f"the file, when run, defines no {target.name}") from None
+        model.train()
+    except Exception:  # noqa: BLE001 - the user's own method of that name may be a training loop
+        for module in model.modules():
+            module.training = True
+    return model
+
+
+def seed() -> None:
+    """Have models built alike each time."""
     random.seed(0)
     torch.manual_seed(0)
-    if target.kind != "instance":
-        _require_arguments(value, settings)
-        value = value(*settings.args, **settings.kwargs)
-    return _only_module(value, target).train()
 
 
-def _lookup(module: types.ModuleType, name: str) -> Any:
-    value: Any = module
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
+def lookup(module: types.ModuleType, target: Target, name: str = "") -> Any:
+    """Return what the target's name, or another one, stands for.
 
+    Whatever the definitions that it needs raise passes through.
 
-def _require_arguments(function: Callable[..., Any], settings: ModelSettings) -> None:
+    Raises:
+        NotBuildableError: There is nothing of that name.
+    """
+    name = name or target.name
     try:
-        signature = inspect.signature(function)
+        with unwritten.marking():
+            return importing.require(module, name)
+    except AttributeError as error:
+        if error.__traceback__ is None or error.name not in name.split("."):
+            raise
+        raise NotBuildableError(f"the file, when run, defines no {name}") from None
+    except importing.LeftOutError as error:
+        raise NotBuildableError(f"the statement that makes it is not run: {error}") from None
+
+
+def required(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the parameters without a default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return  # a callable that tells nothing about itself: calling it will show
-    try:
-        signature.bind(*settings.args, **settings.kwargs)
-    except TypeError as error:
-        try:
-            given = signature.bind_partial(*settings.args, **settings.kwargs)
-        except TypeError:
-            raise NotBuildableError(f"the given arguments do not fit: {error}") from None
-        missing = tuple(
-            name
-            for name, parameter in signature.parameters.items()
-            if parameter.default is parameter.empty
-            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            and name not in given.arguments
-        )
-        raise NotBuildableError("arguments are missing", missing) from None
+        return ()  # a callable that tells nothing about itself: calling it will show
+    return tuple(parameter.name for parameter in parameters if is_required(parameter))
 
 
-def _only_module(value: Any, target: Target) -> nn.Module:
+def is_required(parameter: inspect.Parameter) -> bool:
+    """Tell whether a parameter needs a value: its default may be of what is not installed."""
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return False
+    default = parameter.default
+    return default is parameter.empty or standin.origin_of(default) is not None
+
+
+def remaking(module: types.ModuleType, target: Target) -> Callable[[], Any] | None:
+    """Return what evaluates again the right side of the assignment that makes an instance.
+
+    For one that could not be made since its arguments are not there; they may be assumed.
+    """
+    if target.kind != "instance" or not isinstance(module, lazy.LazyModule):
+        return None
+    body = module.nnlint_body
+    made = [each for each in body.index.effects.get(target.name, ()) if target.name in each.binds]
+    match [each.node for each in made]:
+        case [ast.Assign(targets=[ast.Name()], value=ast.Call() as value)]:
+            code = compile(ast.Expression(value), body.path, "eval", dont_inherit=True)
+            names = body.names
+
+            def make() -> Any:
+                return eval(code, names)  # noqa: S307 - the user's own statement
+
+            make.__module__ = module.__name__
+            return make
+    return None
+
+
+def only_module(value: Any, target: Target) -> nn.Module:
+    """Return the one module that a constructed value consists of, without its wrappers.
+
+    Raises:
+        NotBuildableError: There is none, or several.
+    """
     found = list(dict.fromkeys(_modules(value)))
     if len(found) == 1:
         return found[0]

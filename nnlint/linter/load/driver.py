@@ -9,11 +9,11 @@ from typing import Any
 
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import Target
-from nnlint.linter.findings import Check, Finding, ModelReport
+from nnlint.linter.findings import Check, Finding, ModelReport, Obstacle
 from nnlint.linter.load import failures
 from nnlint.linter.load.pool import Pool
 from nnlint.linter.load.protocol import Exit, Job
-from nnlint.linter.load.targets import missing, settings_for
+from nnlint.linter.load.targets import settings_for
 from nnlint.linter.load.tasks import Order, TaskResult
 from nnlint.linter.rules.base import Rule
 from nnlint.linter.settings import LintSettings, ModelSettings
@@ -45,15 +45,7 @@ def lint_targets(
 ) -> FileResult:
     """Build and analyse the models of one file in child processes, and have the order done."""
     run = _Run(source, settings, rules=rules, pool=pool, threads=threads, order=order)
-    chosen: list[tuple[Target, ModelSettings]] = []
-    for target in targets:
-        given = settings_for(target, settings)
-        names = missing(target, given)
-        if names:
-            run.give_up(target, failures.missing_arguments(target, names))
-        else:
-            chosen.append((target, given))
-    run.do(chosen)
+    run.do([(target, settings_for(target, settings)) for target in targets])
     places = {target.name: index for index, target in enumerate(targets)}
     run.result.models.sort(key=lambda model: places.get(model.name, len(places)))
     return run.result
@@ -98,13 +90,13 @@ class _Run:
             if timeouts >= _MOST_TIMEOUTS:
                 for target, _ in self._todo:
                     reason = "the time limit was exceeded by other models of the file"
-                    self.give_up(target, failures.not_analysed(target, reason))
+                    self.give_up(target, failures.not_analysed(target, reason), "limit")
                 return
 
-    def give_up(self, target: Target, finding: Finding) -> None:
+    def give_up(self, target: Target, finding: Finding, obstacle: Obstacle) -> None:
         """Note that a model was not analysed."""
         self.result.findings.append(finding)
-        self.result.models.append(failures.report(target, finding))
+        self.result.models.append(failures.report(target, finding, obstacle))
 
     def _job(self) -> Job:
         settings = self._settings
@@ -137,39 +129,42 @@ class _Run:
                 finding = None if found is None else Finding.from_dict(found)
                 self._hand_over(self._todo[event["target"]][0], event.get("data"), finding)
             case "failed":
-                self._fail(Finding.from_dict(event["finding"]))
+                self._fail(Finding.from_dict(event["finding"]), event["obstacle"])
             case "internal":
-                self._fail(failures.internal(event["text"], self._code, None))
+                self._fail(failures.internal(event["text"], self._code, None), "internal")
             case "done":
                 self._done = True
 
-    def _fail(self, finding: Finding) -> None:
+    def _fail(self, finding: Finding, obstacle: Obstacle) -> None:
         """Note that the file as a whole gives nothing more."""
         self.result.findings.append(finding)
         # A model whose task was under way has its report already.
         start = (self._current or 0) + (self._stage == "task")
-        self.result.models += [failures.report(target, finding) for target, _ in self._todo[start:]]
+        self.result.models += [
+            failures.report(target, finding, obstacle) for target, _ in self._todo[start:]
+        ]
         self._todo = []
 
     def _blame(self, end: Exit) -> None:
         """Report the model at which a worker ended early, and leave those after it to do."""
         if self._stage is None:
             text = end.output.strip() or f"its worker ended with code {end.code}"
-            self._fail(failures.internal(text, self._code, None))
+            self._fail(failures.internal(text, self._code, None), "internal")
             return
         target = None if self._current is None else self._todo[self._current][0]
         limit = self._settings.timeout
         if self._stage == "task" and self._order is not None:
             limit = self._order.seconds
         finding = failures.ended(end, self._code, stage=self._stage, target=target, timeout=limit)
+        obstacle: Obstacle = "limit" if end.limit else "crash"
         if target is None or self._current is None:
-            self._fail(finding)
+            self._fail(finding, obstacle)
         elif self._stage == "task":
             # What the rules said of the model has arrived.
             self._hand_over(target, None, finding)
             self._todo = self._todo[self._current + 1 :]
         else:
-            self.give_up(target, finding)
+            self.give_up(target, finding, obstacle)
             self._todo = self._todo[self._current + 1 :]
 
     def _hand_over(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from nnlint.linter.discover.targets import Target
-from nnlint.linter.findings import Finding, Location, ModelReport, Related
+from nnlint.linter.findings import Finding, Location, ModelReport, Obstacle, Related
 from nnlint.linter.load.protocol import Exit
 from nnlint.linter.rules.base import Rule
 from nnlint.linter.rules.tool.import_failed import ImportFailed
@@ -27,6 +28,10 @@ _SIGNALS = {
 }
 _OUT_OF_MEMORY = re.compile(
     r"DefaultCPUAllocator: (can't|not enough)|std::bad_alloc|Cannot allocate memory"
+)
+_ELSEWHERE = re.compile(
+    r"(RPC|process group|[Dd]istributed package) .*(initiali[sz]ed|doesn't have)"
+    r"|(No|no|Cannot access) (CUDA|accelerator|NVIDIA)|Torch not compiled with CUDA"
 )
 _FATAL = re.compile(r"^(?:Fatal Python error|Windows fatal exception): (.+)$", re.MULTILINE)
 _PYTHON_2 = re.compile(
@@ -57,6 +62,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, (RuntimeError, OSError)) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def is_abstract(error: BaseException) -> bool:
+    """Tell whether an exception says that a class is only a base for others."""
+    return isinstance(error, TypeError) and "instantiate abstract class" in str(error)
+
+
+def is_elsewhere(error: BaseException) -> bool:
+    """Tell whether an exception says that something is not here which may be there elsewhere.
+
+    A model that reads its vocabulary when it is built, or that is a part of a distributed program,
+    is no wrong model.
+    """
+    if is_out_of_memory(error):
+        return False
+    return isinstance(error, OSError) or (
+        isinstance(error, (RuntimeError, ValueError)) and bool(_ELSEWHERE.search(str(error)))
+    )
 
 
 def raised(
@@ -144,26 +167,76 @@ def internal(text: str, code: UserCode, target: Target | None) -> Finding:
     )
 
 
-def missing_arguments(target: Target, names: tuple[str, ...]) -> Finding:
-    """Return the finding for a model whose required arguments nobody gives."""
+def arguments_do_not_fit(
+    target: Target, assumed: Mapping[str, str], error: BaseException, at: Location | None
+) -> Finding:
+    """Return the note about a model for whose arguments no values were found."""
+    needed = target.required or tuple(_short(key, target) for key in assumed)
     call = "its function" if target.kind == "factory" else "its constructor"
-    plural = "s" if len(names) > 1 else ""
-    flags = " ".join(f"--arg {name}=VALUE" for name in names)
-    values = ", ".join(f"{name} = ..." for name in names)
+    plural = "s" if len(needed) > 1 else ""
+    values = ", ".join(f"{name} = ..." for name in needed if name.isidentifier())
+    flags = " ".join(f"--arg {name}=VALUE" for name in needed if name.isidentifier())
+    taken = ", ".join(f"{_short(key, target)}={value}" for key, value in assumed.items())
+    tried = f" with {_cut(taken)}" if taken else ""
     return not_analysed(
         target,
-        f"{call} needs the argument{plural} {', '.join(names)}",
+        f"{call} needs the argument{plural} {', '.join(needed)}, and{tried} it raises "
+        f"{describe(error)}",
         hint=(
             f"Give {'them' if plural else 'it'} with `{flags}`, or in pyproject.toml: "
             f'[tool.nnlint.models."{target.location.path}:{target.name}"] '
             f"kwargs = {{ {values} }}"
-        ),
-        evidence={"missing": list(names)},
+        )
+        if values
+        else "",
+        evidence={"missing": list(needed), "assumed": dict(assumed)},
+        related=[Related(at, "raised from here")] if at is not None else [],
     )
 
 
+def not_built(
+    target: Target, error: BaseException, at: Location | None, call: Location | None
+) -> Finding:
+    """Return the note about a model that does not run as the project seems to build it.
+
+    No error, since arguments that are read from the source may not be those of a real run.
+    """
+    doing = "its function" if target.kind == "factory" else "its constructor"
+    places = [Related(call, "it is built here")] if call is not None else []
+    if at is not None:
+        places.append(Related(at, "raised from here"))
+    return not_analysed(
+        target,
+        f"{doing} raises {describe(error)} with the arguments that the project gives",
+        hint="Give others in pyproject.toml: "
+        f'[tool.nnlint.models."{target.location.path}:{target.name}"]',
+        related=places,
+    )
+
+
+def stopped(target: Target, error: BaseException, at: Location | None) -> Finding:
+    """Return the note about a model that is stopped by what is no fault of its own."""
+    related = [Related(at, "raised from here")] if at is not None else []
+    return not_analysed(target, f"building it raises {describe(error)}", related=related)
+
+
+def _short(key: str, target: Target) -> str:
+    """Return an argument's name without the model's own."""
+    inner = key.removeprefix(f"{target.name}(")
+    return inner.replace(")", "", 1) if inner != key else key
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
 def not_analysed(
-    target: Target, reason: str, *, hint: str = "", evidence: dict[str, object] | None = None
+    target: Target,
+    reason: str,
+    *,
+    hint: str = "",
+    evidence: dict[str, object] | None = None,
+    related: list[Related] | None = None,
 ) -> Finding:
     """Return the note that a model could not be judged."""
     return _make(
@@ -173,13 +246,36 @@ def not_analysed(
         hint=hint,
         target=target,
         evidence=evidence,
+        related=related,
     )
 
 
-def report(target: Target, finding: Finding) -> ModelReport:
+def report(target: Target, finding: Finding, obstacle: Obstacle) -> ModelReport:
     """Return the report of a model that `finding` kept from being analysed."""
     place = target.location
-    return ModelReport(target.name, place.path, place.line, analysed=False, reason=finding.message)
+    return ModelReport(
+        target.name,
+        place.path,
+        place.line,
+        analysed=False,
+        reason=finding.message,
+        obstacle=obstacle,
+        class_name=target.class_name,
+    )
+
+
+def obstacle_of(error: BaseException, stage: Stage) -> Obstacle:
+    """Return the kind of obstacle that an exception of the user's code is."""
+    if is_out_of_memory(error):
+        return "limit"
+    if isinstance(error, ModuleNotFoundError):
+        return "missing-package"
+    if isinstance(error, SyntaxError):
+        return "syntax"
+    if is_abstract(error):
+        return "no-module"
+    by_stage: Mapping[Stage, Obstacle] = {"import": "import", "build": "build"}
+    return by_stage.get(stage, "forward")
 
 
 def syntax_error(error: SyntaxError, path: str, text: str) -> Finding:

@@ -1,4 +1,4 @@
-"""From the paths that the user gives to the texts of Python files."""
+"""From the paths that the user gives to the texts of Python files and notebooks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnlint.errors import UsageError
+from nnlint.linter import notebook
 
 STDIN = "-"
 
 _SHOWN = 100_000
+_SUFFIXES = frozenset({".py", notebook.SUFFIX})
 _SKIPPED = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages"})
 
 
@@ -40,7 +42,8 @@ def find_files(
     """Return the files that `paths` stand for, each once.
 
     Raises:
-        UsageError: A path is missing or no Python file, or a folder has no Python files.
+        UsageError: A path is missing or no Python file, or a folder has neither Python files nor
+            notebooks.
     """
     found: dict[Path, File] = {}
     for path in paths:
@@ -58,21 +61,28 @@ def find_files(
 
 
 def read_text(path: str) -> str:
-    """Return the text of a Python file, in the encoding that it declares.
+    """Return the text of a Python file in the encoding that it declares, the code of a notebook.
 
     Raises:
         OSError: It cannot be read.
-        SyntaxError: It is no text, or not in the encoding that it declares.
+        SyntaxError: It is no text, not in the encoding that it declares, or no notebook.
     """
     data = Path(path).read_bytes()
     if b"\0" in data:
         raise SyntaxError("it contains null bytes, so it is no Python source text")
     try:
+        if notebook.is_notebook(path):
+            return notebook.python_of(data.decode("utf-8-sig"))
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise SyntaxError(f"it is not encoded as {error.encoding}", (path, line, 1, None)) from None
+
+
+def python_text(path: str, text: str) -> str:
+    """Return the Python of what a file holds; raises SyntaxError as `read_text` does."""
+    return notebook.python_of(text) if notebook.is_notebook(path) else text
 
 
 def readable(path: str) -> str:
@@ -100,8 +110,8 @@ def _expand(path: str, stdin_text: str | None, stdin_filename: str) -> Iterator[
             raise UsageError(f"{path} is a folder; a model is named after a file: file.py:{name}")
         yield from _walk(path)
         return
-    if Path(path).suffix != ".py":
-        raise UsageError(f"{path} is not a Python file")
+    if Path(path).suffix not in _SUFFIXES:
+        raise UsageError(f"{path} is neither a Python file nor a notebook")
     if not Path(path).is_file():
         raise UsageError(f"{path} is not a regular file")
     yield File(path, names=(name,) if name else ())
@@ -110,17 +120,18 @@ def _expand(path: str, stdin_text: str | None, stdin_filename: str) -> Iterator[
 def _walk(folder: str) -> Iterator[File]:
     empty = True
     for current, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_skipped(Path(current, name)))
+        folders[:] = sorted(name for name in folders if not is_skipped(Path(current, name)))
         for name in sorted(files):
             path = Path(current, name)
-            if path.suffix == ".py" and not name.startswith(".") and path.is_file():
+            if path.suffix in _SUFFIXES and not name.startswith(".") and path.is_file():
                 empty = False
                 yield File(str(path), explicit=False)
     if empty:
-        raise UsageError(f"no Python files below {folder}")
+        raise UsageError(f"no Python files and no notebooks below {folder}")
 
 
-def _is_skipped(folder: Path) -> bool:
+def is_skipped(folder: Path) -> bool:
+    """Tell whether a folder holds no code of the project's own."""
     name = folder.name
     # A virtual environment is known by its pyvenv.cfg, whatever its name.
     return name.startswith(".") or name in _SKIPPED or (folder / "pyvenv.cfg").exists()

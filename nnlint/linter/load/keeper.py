@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -65,7 +66,9 @@ def _keep(job: Job, connection: socket.socket) -> Exit:
         text = crash.read(1 << 20).decode(errors="replace")
     limit: Literal["", "time"] = "time" if late or text.startswith("Timeout (") else ""
     code = os.waitstatus_to_exitcode(watch.status) if watch.status is not None else -signal.SIGKILL
-    return Exit(limit, code, text, watch.tail.decode(errors="replace"))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    output_tail = watch.tail.decode(errors="replace")
+    return Exit(limit, code, text, output_tail, cpu=used.ru_utime + used.ru_stime)
 
 
 def _become_worker(job: Job, keeper: int, events: int, output: int, crash: int) -> NoReturn:

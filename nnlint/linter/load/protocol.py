@@ -89,6 +89,7 @@ class Exit:
         crash: What faulthandler wrote: the stack at the crash or hang.
         output: The last of what the user's code printed.
         broken: Why no worker could be started at all, "" otherwise.
+        cpu: Seconds of processor time that the worker and its children took, where it is known.
     """
 
     limit: Literal["", "time"] = ""
@@ -96,6 +97,7 @@ class Exit:
     crash: str = ""
     output: str = ""
     broken: str = ""
+    cpu: float = 0.0
 
 
 def encode_event(event: dict[str, Any]) -> bytes:

@@ -59,12 +59,6 @@ def settings_for(target: Target, settings: LintSettings) -> ModelSettings:
     )
 
 
-def missing(target: Target, settings: ModelSettings) -> tuple[str, ...]:
-    """Return the required parameters that get no value."""
-    required = target.required[len(settings.args) :]
-    return tuple(name for name in required if name not in settings.kwargs)
-
-
 def _defined(source: Source) -> list[Target]:
     """Return a target for each class, function and variable of the module."""
     found = []

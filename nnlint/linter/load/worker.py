@@ -6,13 +6,15 @@ Only ever used in a process of its own, which ends with it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import faulthandler
+import functools
 import importlib
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TextIO
@@ -23,9 +25,25 @@ from nnlint.linter import engine
 from nnlint.linter.discover.source import Source
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.engine import ModelResult
-from nnlint.linter.findings import Finding
+from nnlint.linter.findings import Finding, Obstacle
 from nnlint.linter.graph import ModelGraph
-from nnlint.linter.load import build, built, devices, failures, importing, programs, tasks
+from nnlint.linter.load import (
+    attempts,
+    build,
+    built,
+    devices,
+    failures,
+    guard,
+    importing,
+    options,
+    programs,
+    standin,
+    tasks,
+    unwritten,
+    weights,
+)
+from nnlint.linter.load.assume.known import known_values
+from nnlint.linter.load.filling import Filling
 from nnlint.linter.load.protocol import Job, encode_event
 from nnlint.linter.rules.base import rule_by_key
 from nnlint.linter.trace.positions import UserCode
@@ -86,6 +104,7 @@ def _prepare(job: Job) -> None:
     with contextlib.suppress(OSError):
         # Where memory runs out, this process is the one to go, and not the user's session.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    guard.watch(importing.is_users)
     torch.set_num_threads(job.threads)
     if resource is None:
         return
@@ -94,6 +113,13 @@ def _prepare(job: Job) -> None:
     limit = _data_bytes() + job.memory_bytes
     if hard == resource.RLIM_INFINITY or limit < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+@contextlib.contextmanager
+def _conditions() -> Iterator[None]:
+    """Give the user's code a CPU, default options, and no trained weights."""
+    with devices.on_cpu(), options.defaults(), weights.absent():
+        yield
 
 
 def _stream(descriptor: int) -> TextIO:
@@ -161,16 +187,20 @@ class _Work:
         self.timer = timer
         self.source = Source.parse(job.path, job.text)
         self.code = UserCode(job.path, job.text, job.root)
+        self.filling = Filling()
+        self.known = known_values(self.source.tree)
         self.rules = [rule_by_key()[key] for key in job.rules]
 
     def do(self) -> None:
         """Import the file and do its targets one after the other."""
-        with devices.on_cpu(), built.recording(self.code):
+        with _conditions(), built.recording(self.code):
             self.send({"event": "stage", "stage": "import", "target": None})
             try:
                 module = importing.import_source(self.source, self.job.root)
             except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
-                self.send({"event": "failed", "finding": self._raised(error, "import").to_dict()})
+                finding = self._raised(error, "import").to_dict()
+                obstacle = failures.obstacle_of(error, "import")
+                self.send({"event": "failed", "finding": finding, "obstacle": obstacle})
                 return
             for index, target in enumerate(self.job.targets):
                 result, model = self._do_target(index, target, module)
@@ -189,37 +219,110 @@ class _Work:
     def _do_target(
         self, index: int, target: Target, module: ModuleType
     ) -> tuple[ModelResult, torch.nn.Module | None]:
-        settings = self.job.settings[index]
-        model: torch.nn.Module | None = None
-        stage: failures.Stage = "build"
+        result, model = self._do_value(index, target, module, target.name)
+        if result.report.analysed or target.kind != "instance" or not target.constructions:
+            return result, model
+        # What the script does to its model needs what is not there: take one that is built alike.
+        twin = dataclasses.replace(target, kind="class")
+        instead, other = self._do_value(index, twin, module, target.class_name)
+        return (instead, other) if instead.report.analysed else (result, model)
+
+    def _do_value(
+        self, index: int, target: Target, module: ModuleType, name: str
+    ) -> tuple[ModelResult, torch.nn.Module | None]:
+        """Do what a name of the module stands for, as the target says to build it."""
+        self.send({"event": "stage", "stage": "import", "target": index})
+        self.filling.undo()
         try:
-            self.send({"event": "stage", "stage": stage, "target": index})
-            model = build.build(module, target, settings)
-            stage = "analyse"
-            self.send({"event": "stage", "stage": stage, "target": index})
-            result = engine.analyse(
-                model,
-                target=target,
-                source=self.source,
-                settings=settings,
-                rules=self.rules,
-                code=self.code,
-                built_at=built.built_at,
-            )
+            value = build.lookup(module, target, name)
         except build.NotBuildableError as error:
-            if error.missing:
-                finding = failures.missing_arguments(target, error.missing)
-            else:
-                finding = failures.not_analysed(target, str(error))
+            finding = failures.not_analysed(target, str(error))
+            return self._failed(target, finding, "no-module"), None
         except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
-            ours = stage == "analyse" and isinstance(error, Exception)
-            if ours and not failures.is_out_of_memory(error):
-                finding = failures.internal(_where(error), self.code, target)
+            value = build.remaking(module, target)
+            if value is None or standin.cause(error) is None:
+                return self._stopped(error, "import", target), None
+            target = dataclasses.replace(target, kind="factory")
+        if (wanted := standin.origin_of(value)) is not None:
+            finding = failures.not_analysed(target, f"it {wanted}")
+            return self._failed(target, finding, "missing-package"), None
+        base = standin.base_origin(value) if isinstance(value, type) else None
+        if base is not None:
+            reason = f"it derives from {base.name}, and {base.package} is not installed"
+            finding = failures.not_analysed(target, reason, evidence={"package": base.package})
+            return self._failed(target, finding, "base-not-installed"), None
+        self.send({"event": "stage", "stage": "build", "target": index})
+        outcome = attempts.attempt(
+            attempts.Subject(
+                value,
+                target,
+                self.job.settings[index],
+                module_of=importing.module_of,
+                is_users=lambda filename: self.code.rank(filename) is not None,
+                globals=self.filling,
+                analyse=functools.partial(self._analyse, index, target),
+                seconds=self.job.timeout / 3,
+                known=self.known,
+            )
+        )
+        if outcome.result is not None:
+            return outcome.result, outcome.model
+        assert outcome.error is not None, "an attempt has a result or an error"
+        return self._explained(target, outcome, outcome.error), outcome.model
+
+    def _analyse(
+        self, index: int, target: Target, model: torch.nn.Module, assumed: Mapping[str, str]
+    ) -> ModelResult:
+        self.send({"event": "stage", "stage": "analyse", "target": index})
+        return engine.analyse(
+            model,
+            target=target,
+            source=self.source,
+            settings=self.job.settings[index],
+            rules=self.rules,
+            code=self.code,
+            built_at=built.built_at,
+            assumed=assumed,
+        )
+
+    def _explained(
+        self, target: Target, outcome: attempts.Outcome, error: BaseException
+    ) -> ModelResult:
+        """Return the result of a model whose best attempt ended in an exception."""
+        if isinstance(error, build.NotBuildableError):
+            obstacle: Obstacle = "no-module" if outcome.reached else "arguments"
+            return self._failed(target, failures.not_analysed(target, str(error)), obstacle)
+        if outcome.reached == 2 and not failures.is_out_of_memory(error):
+            finding = failures.internal(_where(error), self.code, target)
+            return self._failed(target, finding, "internal")
+        stage: failures.Stage = "build" if outcome.model is None else "analyse"
+        at, _ = self.code.raised(error.__traceback__)
+        if standin.cause(error) is not None or failures.is_out_of_memory(error):
+            return self._stopped(error, stage, target)
+        if outcome.assumed:
+            finding = failures.arguments_do_not_fit(target, outcome.assumed, error, at)
+            return self._failed(target, finding, "arguments")
+        if outcome.origin == "project":
+            finding = failures.not_built(target, error, at, outcome.construction)
+            return self._failed(target, finding, failures.obstacle_of(error, stage))
+        return self._stopped(error, stage, target)
+
+    def _stopped(self, error: BaseException, stage: failures.Stage, target: Target) -> ModelResult:
+        """Return the result of a model that an exception of the user's code stopped."""
+        wanted = standin.cause(error)
+        if wanted is None:
+            if stage != "import" and (failures.is_abstract(error) or failures.is_elsewhere(error)):
+                at, _ = self.code.raised(error.__traceback__)
+                finding = failures.stopped(target, error, at)
             else:
                 finding = self._raised(error, stage, target)
-        else:
-            return result, model
-        return ModelResult(failures.report(target, finding), (finding,), ()), model
+            return self._failed(target, finding, failures.obstacle_of(error, stage))
+        _lift_memory_limit()
+        finding = failures.not_analysed(target, f"it {wanted}")
+        return self._failed(target, finding, "missing-package" if wanted.package else "import")
+
+    def _failed(self, target: Target, finding: Finding, obstacle: Obstacle) -> ModelResult:
+        return ModelResult(failures.report(target, finding, obstacle), (finding,), ())
 
     def _do_task(
         self, index: int, target: Target, model: torch.nn.Module, graph: ModelGraph | None
@@ -227,6 +330,7 @@ class _Work:
         event: dict[str, Any] = {"event": "task", "target": index}
         self.send({"event": "stage", "stage": "task", "target": index})
         try:
+            unwritten.settle(model)
             with self.timer.instead(self.job.task_timeout):
                 event["data"] = tasks.resolve(self.job.task)(
                     tasks.Work(

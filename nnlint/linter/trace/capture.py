@@ -1,44 +1,48 @@
 """Take the graph of a model by the cheapest way that works.
 
 1. A symbolic torch.fx trace: needs no inputs.
-2. A torch.fx trace for inferred or given input shapes: code may branch on sizes.
-3. torch.export with such inputs.
+2. A recorded run on small tensors: code may branch and loop on whatever it likes.
+3. A torch.fx trace for inferred or given input shapes, where a run would take too much memory
+   or time: code may branch on sizes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dis
 import inspect
-import itertools
-import math
 import time
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 
 from nnlint.linter.findings import Location
-from nnlint.linter.graph import Node, ShapeFailure
-from nnlint.linter.operators.shapes import Tensor
+from nnlint.linter.graph import Node, ShapeFailure, TensorInfo
+from nnlint.linter.operators.shapes import ShapeError, Tensor
 from nnlint.linter.settings import InputSpec
 from nnlint.linter.trace import inputs as guess
 from nnlint.linter.trace import propagate
+from nnlint.linter.trace.arguments import Drawn, Value, leaves, rebatched, shapes_of
 from nnlint.linter.trace.concrete import SizedTracer, sized_trace
 from nnlint.linter.trace.convert import BuiltAt, convert
-from nnlint.linter.trace.exported import export_nodes
+from nnlint.linter.trace.ghost import preserved
 from nnlint.linter.trace.positions import UserCode
+from nnlint.linter.trace.solve import Solved, Solver, rebatch
 from nnlint.linter.trace.symbolic import symbolic_trace
 
 # How many input shapes are tried on a model that cannot be traced without inputs.
 MAX_SIZED_TRIES = 24
 # Seconds after which no further input shape is tried; one try of a video model takes seconds.
 SEARCH_SECONDS = 8.0
-# Elements beyond which an input that is only a guess is not tried by really running the model.
-MAX_ELEMENTS = 1_000_000
+# Parameters of a model beyond which it is not run: a copy of it is made for that.
+MAX_RUN_PARAMETERS = 200_000_000
+# Seconds for the search of inputs that a run goes through with.
+RUN_SECONDS = 8.0
+# Seconds for the search of inputs where a graph is there already and only its shapes are wanted.
+SHAPE_SECONDS = 2.0
 
 
 class ForwardError(Exception):
@@ -62,11 +66,18 @@ class NotTraceableError(Exception):
 
     Attributes:
         location: The user's line that stopped it, if known.
+        obstacle: Whether inputs are missing, or a way to follow forward.
     """
 
-    def __init__(self, message: str, location: Location | None) -> None:
+    def __init__(
+        self,
+        message: str,
+        location: Location | None,
+        obstacle: Literal["inputs", "trace", "forward"] = "trace",
+    ) -> None:
         super().__init__(message)
         self.location = location
+        self.obstacle = obstacle
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,7 @@ class Captured:
     """A captured graph: nodes with shapes where inputs were found."""
 
     nodes: list[Node]
-    capture: Literal["fx", "export"]
+    capture: Literal["fx", "run"]
     failure: ShapeFailure | None = None
     created: tuple[tuple[torch.nn.Module, Location | None], ...] = ()
 
@@ -108,99 +119,189 @@ def capture(subject: Subject) -> Captured:
         NotTraceableError: Nothing works.
     """
     named = frozenset(spec.name for spec in subject.specs or () if spec.name)
-    with _preserved(subject.model):
+    with preserved(subject.model):
         return _capture(replace(subject, passed=subject.passed | named))
-
-
-@contextlib.contextmanager
-def _preserved(model: torch.nn.Module) -> Iterator[None]:
-    """Take back what tracing leaves on the modules: traced values in attributes, constants."""
-    before = [
-        (module, {k: copy.copy(v) if k in _REGISTRIES else v for k, v in vars(module).items()})
-        for module in model.modules()
-    ]
-    try:
-        yield
-    finally:
-        for module, attributes in before:
-            vars(module).clear()
-            vars(module).update(attributes)
-
-
-# Where torch.nn.Module keeps what is registered; all else in a module's dict is kept as it is.
-_REGISTRIES = frozenset({"_parameters", "_buffers", "_modules"})
 
 
 def _capture(subject: Subject) -> Captured:
     try:
-        trace = symbolic_trace(subject.model, subject.code, passed=subject.passed)
+        # Traced values that forward keeps in attributes must not be met by a run.
+        with preserved(subject.model):
+            trace = symbolic_trace(subject.model, subject.code, passed=subject.passed)
     except Exception as error:  # noqa: BLE001 - the user's forward and fx may raise anything
-        if (certain := _certain(error, subject.code)) and _confirmed(error, subject):
-            raise certain from None
-        return _with_inputs(subject, error)
+        return _by_running(subject, error)
     nodes = convert(trace, subject.model, subject.built_at)
     subject.stitch(nodes)
+    failure = _add_shapes(subject, nodes)
+    return Captured(nodes, "fx", failure, tuple(trace.created))
+
+
+def _add_shapes(subject: Subject, nodes: list[Node]) -> ShapeFailure | None:
+    """Write shapes into a symbolic graph, for inputs that are given or found."""
+    failure: ShapeFailure | None = None
+    larger: dict[str, Any] | None = None
+    batch, ran = guess.BATCH, False
     if subject.specs is not None:
-        chosen: dict[str, Tensor] | None = guess.given(nodes, subject.specs)
-        failure = None
+        chosen: dict[str, Any] | None = guess.given(nodes, subject.specs)
     else:
         chosen, failure = guess.search(nodes)
+    if subject.specs is None and not _complete(nodes, chosen) and _is_small(subject.model):
+        solved = _solver(subject, SHAPE_SECONDS).solve()
+        if solved is not None:
+            chosen, failure = shapes_of(solved.state), None
+            larger = shapes_of(rebatched(solved.state, 3))
+            batch, ran = solved.batch, True
     if chosen is not None:
+        if larger is None:
+            larger, batch = guess.with_batch(chosen, 3), guess.batch_of(chosen)
         first, failure = propagate.run(nodes, chosen)
-        second, _ = propagate.run(nodes, guess.with_batch(chosen, 3))
-        batch = guess.batch_of(chosen)
+        second, _ = propagate.run(nodes, larger)
         propagate.annotate(nodes, first, second, (batch, 3 * batch))
+    if ran:
+        return None
     if failure is not None:
         sample = chosen or {
             n.name: next(guess.candidates(n)) for n in nodes if n.kind == "input" and n.users
         }
         failure = replace(failure, certain=_fails(subject, sample))
-    return Captured(nodes, "fx", failure, tuple(trace.created))
+    return failure
 
 
-def _with_inputs(subject: Subject, first_error: Exception) -> Captured:
-    """Capture with input shapes, given or guessed, by a sized trace or else by export."""
+def _complete(nodes: Sequence[Node], chosen: Mapping[str, Any] | None) -> bool:
+    """Tell whether every input that is used has a shape."""
+    used = [n.name for n in nodes if n.kind == "input" and n.users]
+    return chosen is not None and all(
+        isinstance(value := chosen.get(name), Tensor) and value.shape is not None for name in used
+    )
+
+
+def _is_small(model: torch.nn.Module) -> bool:
+    counts = (p.numel() for p in model.parameters() if not torch.nn.parameter.is_lazy(p))
+    return sum(counts) <= MAX_RUN_PARAMETERS
+
+
+def _solver(subject: Subject, seconds: float) -> Solver:
+    return Solver(
+        subject.model, subject.code, subject.built_at, passed=subject.passed, seconds=seconds
+    )
+
+
+def _by_running(subject: Subject, first_error: Exception) -> Captured:
+    """Capture by a real run, or else by a sized trace."""
+    last: Exception = first_error
+    if _is_small(subject.model):
+        solver = _solver(subject, RUN_SECONDS)
+        solved = solver.solve() if subject.specs is None else _given(subject, solver)
+        if solved is not None:
+            return _recorded(subject, solver, solved)
+        if solver.last is not None and solver.last.error is not None:
+            last = solver.last.error
+            if not isinstance(last, TimeoutError):
+                raise _obstacle(subject, first_error, last)
     names = _needed(subject)
-    last, accepted = first_error, False
     for chosen in _choices(subject, names):
         try:
             tracer = _sized_trace(subject, chosen)
             if tracer.failure is not None:
                 continue
             again = _sized_trace(subject, guess.with_batch(chosen, 3))
-        except Exception as error:  # noqa: BLE001 - as above
-            last = error
+        except Exception as error:  # noqa: BLE001 - the user's forward and fx may raise anything
+            last = last if isinstance(last, TimeoutError) else error
             continue
         return _sized(subject, tracer, again, chosen)
-    for chosen in _choices(subject, names):
-        if subject.specs is None and _elements(chosen) > MAX_ELEMENTS:
-            continue
-        args, kwargs = _examples(subject.model, chosen)
-        real = _raises(subject.model, args, kwargs)
-        if real is not None:
-            if subject.specs is not None:
-                at, related = subject.code.raised(real.__traceback__)
-                raise ForwardError(_text(real), at, related)
-            continue
-        accepted = True
+    if isinstance(last, TimeoutError):
+        raise NotTraceableError("forward takes too long on the CPU", None)
+    raise _obstacle(subject, first_error, last)
+
+
+def _obstacle(
+    subject: Subject, traced: Exception, ran: Exception
+) -> ForwardError | NotTraceableError:
+    """Return what to say of a forward that no run goes through with.
+
+    Args:
+        subject: The model.
+        traced: What stopped the symbolic trace.
+        ran: What stopped the run that came furthest.
+    """
+    at, related = subject.code.raised(ran.__traceback__)
+    if isinstance(ran, NotImplementedError):
+        return NotTraceableError("it has no forward of its own", at, "forward")
+    certain = _certain(traced, subject.code)
+    same = type(ran) is type(traced) and str(ran) == str(traced)
+    if certain is not None and same and not _may_lack_inputs(subject):
+        return certain
+    if subject.specs is not None:
+        return ForwardError(_text(ran), at, related)
+    return NotTraceableError(
+        f"no input was found that forward accepts; the last try ended with {_text(ran)}",
+        at,
+        "inputs",
+    )
+
+
+def _may_lack_inputs(subject: Subject) -> bool:
+    """Tell whether every input of forward is optional: it may want one of several."""
+    parameters = inspect.signature(subject.model.forward).parameters.values()
+    return subject.specs is None and bool(parameters) and not _needed(subject)
+
+
+def _given(subject: Subject, solver: Solver) -> Solved | None:
+    """Run with the inputs that the user gives."""
+    names = _needed(subject)
+    slots = [Node(i, "input", name=name) for i, name in enumerate(names)]
+    chosen = guess.given(slots, subject.specs or ())
+    batch = guess.batch_of(chosen)
+    state: dict[str, Value] = {}
+    for name, tensor in chosen.items():
+        shape = tensor.shape or ()
+        places = tuple(i for i, s in enumerate(shape) if s == batch)[:1]
+        state[name] = Drawn(shape, tensor.kind or "float", batch=places)
+    return solver.check(state, batch)
+
+
+def _recorded(subject: Subject, solver: Solver, solved: Solved) -> Captured:
+    """Make a graph of a run, and see in a second one where the batch goes."""
+    nodes = solved.run.nodes
+    again = rebatch(solver, solved)
+    count = len(nodes)
+    for each in (nodes, again.nodes if again is not None else []):
+        subject.stitch(each)
+        _infer(each[count:])
+    _forget_guesses(nodes, solved)
+    if again is not None:
+        _forget_guesses(again.nodes, solved)
+        batches = (solved.batch, 2 * solved.batch)
+        for node, other in zip(nodes, again.nodes, strict=True):
+            node.info = propagate.compared(node.info, other.info, batches)
+    return Captured(nodes, "run", None, solved.run.created)
+
+
+def _forget_guesses(nodes: Sequence[Node], solved: Solved) -> None:
+    """Take back the shapes that come from an input of which only a guess is known."""
+    guessed = {
+        ".".join(map(str, path))
+        for name, value in solved.state.items()
+        for path, leaf in leaves(value, (name,))
+        if isinstance(leaf, Drawn) and leaf.guessed
+    }
+    unsure: set[Node] = set()
+    for node in nodes:
+        if node.name in guessed if node.kind == "input" else any(i in unsure for i in node.inputs):
+            unsure.add(node)
+            node.info = TensorInfo(None, node.info.kind)
+
+
+def _infer(stitched: Sequence[Node]) -> None:
+    """Give shapes to what the training code does with the output."""
+    known = {n: Tensor(n.info.shape, n.info.kind) for s in stitched for n in s.inputs}
+    for node in stitched:
         try:
-            nodes = export_nodes(subject.model, args, kwargs, subject.code, subject.built_at)
-        except Exception as error:  # noqa: BLE001 - as above
-            last = error
-            break
-        subject.stitch(nodes)
-        return Captured(nodes, "export")
-    location, _ = subject.code.raised(first_error.__traceback__)
-    raise NotTraceableError(_obstacle(first_error, last, accepted=accepted), location)
-
-
-def _obstacle(first: Exception, last: Exception, *, accepted: bool) -> str:
-    """Say what stops a trace, in the user's terms where the error is one of fx's own."""
-    if isinstance(first, torch.fx.proxy.TraceError) or "symbolic tracing" in str(first):
-        return "forward decides or loops on a value that is only known when it runs"
-    if not accepted:
-        return "no input was found that forward accepts"
-    return _text(last)
+            known[node] = value = propagate.value_of(node, known, {})
+        except ShapeError:
+            continue
+        if isinstance(value, Tensor):
+            node.info = TensorInfo(value.shape, value.kind)
 
 
 def _sized_trace(subject: Subject, chosen: dict[str, Tensor]) -> SizedTracer:
@@ -233,10 +334,6 @@ def _sized(
         second = {n: found[o] for n, o in zip(nodes, others, strict=True)}
     propagate.annotate(nodes, first, second, (batch, 3 * batch))
     return Captured(nodes, "fx", None, tuple(tracer.created))
-
-
-def _elements(chosen: dict[str, Tensor]) -> int:
-    return sum(math.prod(t.shape) for t in chosen.values() if t.shape)
 
 
 def _needed(subject: Subject) -> list[str]:
@@ -312,18 +409,6 @@ def _certain(error: Exception, code: UserCode) -> ForwardError | None:
     if not genuine or "Proxy" in text or isinstance(error, torch.fx.proxy.TraceError):
         return None
     return ForwardError(_text(error), at, related)
-
-
-def _confirmed(error: Exception, subject: Subject) -> bool:
-    """Tell whether real runs on plausible inputs end in the same error."""
-    names = _needed(subject)
-    choices = list(itertools.islice(_choices(subject, names), 4))
-    for chosen in choices or [dict.fromkeys(names, Tensor((guess.BATCH, 8), "float"))]:
-        args, kwargs = _examples(subject.model, chosen)
-        real = _raises(subject.model, args, kwargs)
-        if type(real) is not type(error) or str(real) != str(error):
-            return False
-    return True
 
 
 def _at_raise(traceback: types.TracebackType, at: Location) -> bool:

@@ -78,15 +78,17 @@ class Converter:
             node.tensor = _attribute(self._model, node.path)
         elif fx_node.op == "call_module":
             name = str(fx_node.target)
-            _bind_module(
+            bind_module(
                 node, orphans[name] if name in orphans else self._modules[name], args, kwargs
             )
             node.path = name
             node.built = self._built_at(node.module) if node.module is not None else None
             if mark is not None and mark.in_container and node.built is not None:
                 node.location = node.built
+        elif fx_node.op == "call_method":
+            bind_method(node, str(fx_node.target), args, kwargs)
         else:
-            _bind_function(node, fx_node, args, kwargs)
+            bind_function(node, fx_node.target, args, kwargs)
         return node
 
 
@@ -100,6 +102,13 @@ def convert(trace: SymbolicTrace, model: torch.nn.Module, built_at: BuiltAt) -> 
 
 def link(node: Node) -> None:
     """Fill `inputs` from the arguments and enter the node among its inputs' users."""
+    node.inputs = nodes_in(node.args)
+    for source in node.inputs:
+        source.users.append(node)
+
+
+def nodes_in(arguments: Any) -> tuple[Node, ...]:
+    """Return the nodes in the arguments of a call, in order, without repetition."""
     found: dict[int, Node] = {}
 
     def visit(value: Any) -> None:
@@ -114,13 +123,12 @@ def link(node: Node) -> None:
         elif isinstance(value, slice):
             visit((value.start, value.stop, value.step))
 
-    visit(node.args)
-    node.inputs = tuple(found.values())
-    for source in node.inputs:
-        source.users.append(node)
+    visit(arguments)
+    return tuple(found.values())
 
 
-def _bind_module(node: Node, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+def bind_module(node: Node, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+    """Make a node the call of a module."""
     node.module, node.target = module, type(module)
     node.op = table().module(type(module))
     node.args = bind(module_params(node.op, module), args, kwargs)
@@ -135,15 +143,20 @@ def module_params(op: Operator | None, module: torch.nn.Module) -> tuple[str, ..
     return tuple(name for name in op.params if not hasattr(module, name))
 
 
-def _bind_function(node: Node, fx_node: torch.fx.Node, args: Any, kwargs: Any) -> None:
-    match: Match | None
-    if fx_node.op == "call_method":
-        match = table().method(str(fx_node.target))
-    elif fx_node.target is getattr:
-        match = table().method(f".{args[1]}")
-        args = (args[0],)
+def bind_method(node: Node, name: str, args: Any, kwargs: Any) -> None:
+    """Make a node the call of a tensor's method, or of an attribute that is written ".name"."""
+    _bind(node, table().method(name), args, kwargs)
+
+
+def bind_function(node: Node, target: Any, args: Any, kwargs: Any) -> None:
+    """Make a node the call of a function."""
+    if target is getattr:
+        bind_method(node, f".{args[1]}", (args[0],), kwargs)
     else:
-        match = table().function(fx_node.target)  # type: ignore[arg-type] # a callable for call_function
+        _bind(node, table().function(target), args, kwargs)
+
+
+def _bind(node: Node, match: Match | None, args: Any, kwargs: Any) -> None:
     node.op = match.op if match else None
     node.args = bind(match.params if match else ("input",), args, kwargs)
 

@@ -135,6 +135,11 @@ def annotate(
             node.value = value
 
 
+def compared(first: TensorInfo, second: TensorInfo, batch: tuple[int, int]) -> TensorInfo:
+    """Return what is known of a value that was met in two runs with different batches."""
+    return _info(Tensor(first.shape, first.kind), Tensor(second.shape, second.kind), batch)
+
+
 def _info(value: Tensor, other: Tensor | None, batch: tuple[int, int]) -> TensorInfo:
     if value.shape is None:
         return TensorInfo(None, value.kind)

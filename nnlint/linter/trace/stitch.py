@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
+from nnlint.linter.discover import conditions, sinks
 from nnlint.linter.discover.targets import UNKNOWN, OutputUse, Step
 from nnlint.linter.findings import Location
 from nnlint.linter.graph import Node
@@ -16,8 +18,19 @@ from nnlint.linter.operators.moving import GETITEM
 from nnlint.linter.trace.convert import link
 
 
+def happening(uses: Iterable[OutputUse], model: torch.nn.Module) -> tuple[OutputUse, ...]:
+    """Return the uses that can happen to a live model; undecided ones are no longer certain."""
+    found = []
+    for use in uses:
+        verdicts = [conditions.holds(each, model) for each in use.conditions]
+        if False in verdicts:
+            continue
+        found.append(dataclasses.replace(use, certain=use.certain and None not in verdicts))
+    return tuple(found)
+
+
 def stitch(nodes: list[Node], uses: Iterable[OutputUse]) -> bool:
-    """Append the nodes of each use that ends in a loss.
+    """Append the nodes of each use that ends in a loss or a logarithm.
 
     Returns:
         Whether any loss was appended.
@@ -29,7 +42,7 @@ def stitch(nodes: list[Node], uses: Iterable[OutputUse]) -> bool:
     found = False
     for use in uses:
         op = _loss_operator(use.sink)
-        if op is None or not use.certain:
+        if not use.certain or (op is None and not sinks.logarithm(use.sink)):
             continue
         value: Any = output.args.get("input")
         trail: tuple[Any, ...] = (use.training,)
@@ -39,7 +52,7 @@ def stitch(nodes: list[Node], uses: Iterable[OutputUse]) -> bool:
                 known[trail] = _apply(nodes, step, value, training=use.training)
             value = known[trail]
         value = first_tensor(value)
-        if not isinstance(value, Node):
+        if op is None or not isinstance(value, Node):
             continue
         slot = op.params[use.slot] if use.slot < len(op.params) else "input"
         args = {slot: value, **_literals(use.kwargs)}
@@ -142,7 +155,7 @@ def _call(step: Step, value: Node) -> tuple[Operator | None, dict[str, Any]]:
         match = table().method(step.name)
         params = match.params if match else ("input",)
         return (match.op if match else None), bind(params, (value, *step.args), kwargs)
-    target = resolve(step.name) if step.name.startswith("torch") else None
+    target = resolve(step.name) if step.name.startswith(("torch.", "operator.")) else None
     if isinstance(target, type):
         names = tuple(inspect.signature(target).parameters)
         return table().module(target), {"input": value} | bind(names, step.args, kwargs)

@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.fx
@@ -102,12 +102,7 @@ class Tracer(torch.fx.Tracer):
 
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
         """Stop at layers of the operator table, subclasses included that keep forward as it is."""
-        if super().is_leaf_module(m, module_qualified_name):
-            return True
-        for base in type(m).__mro__[1:]:
-            if base in table().by_module:
-                return type(m).forward is base.forward  # type: ignore[attr-defined] # a Module class
-        return False
+        return super().is_leaf_module(m, module_qualified_name) or _keeps_forward(m)
 
     def path_of_module(self, mod: torch.nn.Module) -> str:
         """Return the qualified name, making one up for a module that is not registered."""
@@ -176,6 +171,19 @@ def symbolic_trace(
     return SymbolicTrace(graph, tracer.marks, tracer.orphans, tracer.created)
 
 
+def is_layer(module: torch.nn.Module) -> bool:
+    """Tell whether a module is one operation of the graph: a layer of torch.nn, no container."""
+    own = type(module).__module__.startswith(("torch.nn", "torch.ao.nn"))
+    return (own and not isinstance(module, torch.nn.Sequential)) or _keeps_forward(module)
+
+
+def _keeps_forward(module: torch.nn.Module) -> bool:
+    for base in type(module).__mro__[1:]:
+        if base in table().by_module:
+            return type(module).forward is base.forward  # type: ignore[attr-defined] # a Module class
+    return False
+
+
 def call_defaults(model: torch.nn.Module, passed: frozenset[str]) -> dict[str, Any]:
     """Return the forward parameters that keep their default, with the value."""
     return {
@@ -185,8 +193,16 @@ def call_defaults(model: torch.nn.Module, passed: frozenset[str]) -> dict[str, A
     }
 
 
+class Watcher(Protocol):
+    """What follows a forward: the fx tracers, and the recorder of a run."""
+
+    code: UserCode
+    functions: list[bool]
+    created: list[tuple[torch.nn.Module, Location | None]]
+
+
 @contextmanager
-def watching(tracer: Tracer) -> Iterator[None]:
+def watching(tracer: Watcher) -> Iterator[None]:
     """Prepare for a trace that sees everything, and undo that.
 
     Modules that forward builds are recorded. Gradients are on, so that a no_grad block shows; the

@@ -17,6 +17,7 @@ from nnlint.errors import CaptureError, UsageError
 from nnlint.linter.discover import sinks
 from nnlint.linter.discover.targets import UNKNOWN, OutputUse, Step, Target
 from nnlint.linter.findings import Location
+from nnlint.linter.notebook import line_of, running, written
 from nnlint.linter.operators.base import resolve
 from nnlint.linter.trace.stitch import operator_of
 from nnlint.probe_service.capture import drawing
@@ -132,9 +133,12 @@ class Plan:
     def label(self) -> str:
         """For people: "cross_entropy at train.py:30"."""
         return " + ".join(
-            f"{t.label} at {t.location.path}:{t.location.line}" if t.location else t.label
-            for t in self.terms
+            f"{t.label} at {_place(t.location)}" if t.location else t.label for t in self.terms
         )
+
+
+def _place(location: Location) -> str:
+    return written(location.path, location.line, running(location.path))
 
 
 def plan(target: Target, loss: Any) -> Plan:
@@ -155,8 +159,8 @@ def plan(target: Target, loss: Any) -> Plan:
     chosen = [use for use in uses if use.certain] or uses[:1]
     if chosen and not chosen[0].certain:
         notes.append(
-            f"which loss is used is decided at run time: the first one, at line "
-            f"{chosen[0].location.line}, was taken"
+            "which loss is used is decided at run time: the first one, at "
+            f"{line_of(chosen[0].location)}, was taken"
         )
     terms: list[Term] = []
     refused: list[str] = []
@@ -328,7 +332,7 @@ def _found(use: OutputUse) -> tuple[Term, list[str]]:
     left_out = sorted(use.kwargs.keys() - options.keys())
     if left_out:
         notes.append(
-            f"{', '.join(left_out)} of {name} at line {use.location.line} is known only at run "
+            f"{', '.join(left_out)} of {name} at {line_of(use.location)} is known only at run "
             "time and was left out"
         )
     steps = []
@@ -336,7 +340,7 @@ def _found(use: OutputUse) -> tuple[Term, list[str]]:
         made = _step(step)
         if made is None:
             notes.append(
-                f"{step.name.removeprefix('.')} at line {step.location.line}, between the output "
+                f"{step.name.removeprefix('.')} at {line_of(step.location)}, between the output "
                 f"and {name}, takes what is known only at run time and was left out"
             )
         else:

@@ -14,6 +14,7 @@ from nnlint.errors import CaptureError
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.graph import ModelGraph
 from nnlint.linter.load import failures
+from nnlint.linter.notebook import line_of
 from nnlint.linter.settings import ModelSettings
 from nnlint.linter.trace.convert import BuiltAt
 from nnlint.linter.trace.positions import UserCode
@@ -267,7 +268,7 @@ def _remarks(subject: Subject, eager: Eager) -> Iterator[str]:
     """Yield what a graph leaves out, where it makes no difference to the gradients."""
     custom = {each.name: each for each in eager.functions if not each.own}
     for name, each in custom.items():
-        line = f" at line {each.location.line}" if each.location is not None else ""
+        line = f" at {line_of(each.location)}" if each.location is not None else ""
         yield (
             f"{name}{line} is a custom autograd function; its gradients were compared with those "
             "of its forward, and agree"

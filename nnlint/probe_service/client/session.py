@@ -269,6 +269,10 @@ class _Run:
             if event.sequence == self._next:
                 self._take(event)
             if self._result is not None:
+                # The call ends by itself; cancelled, it would count as a failed one at the server.
+                with contextlib.suppress(grpc.RpcError):
+                    for _ in events:
+                        pass
                 return True
         return False
 

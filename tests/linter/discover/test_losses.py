@@ -129,6 +129,22 @@ def test_nothing_is_guessed_where_the_way_is_unknown(net, text):
 
 
 @pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ("out.clamp_(0.01, 0.99)", ["clamp_"]),
+        ("out.data.clamp_(0.01, 0.99)", ["clamp_"]),
+        ("out = out[0]\nout.data.clamp_(0.01)", ["0", "clamp_"]),
+        ("out.clamp(0.01)", []),
+        ("out.__len__()", []),
+        ("out[0].clamp_(0.01)", []),
+    ],
+)
+def test_a_change_in_place_stays_in_the_variable(net, change, names):
+    text = f"model = Net()\nout = model(x)\n{change}\nF.cross_entropy(out, y)"
+    assert [step.name for step in only(net(text)).steps] == names
+
+
+@pytest.mark.parametrize(
     ("expression", "steps"),
     [
         ("out.view(-1, 10)", [("method", "view", (-1, 10), {})]),

@@ -10,9 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nnlint.linter.discover import Source, discover
-from nnlint.linter.discover.classes import collect, functions
 from nnlint.linter.discover.flow import Interpreter
-from nnlint.linter.discover.names import Names
+from nnlint.linter.discover.project import Project
 from nnlint.linter.discover.select import Selection
 
 HEAD = """\
@@ -32,11 +31,10 @@ x = out = model(z)
 
 def run(source):
     """Discover without the shortcuts for files that have no models."""
-    names = Names.of(source.tree)
-    classes = collect(source, names)
-    interpreter = Interpreter(source, names, classes, functions(source))
+    project = Project()
+    interpreter = Interpreter(project.add(source), project)
     interpreter.run()
-    return Selection(source, interpreter).targets()
+    return Selection(interpreter).targets()
 
 
 def some_files():

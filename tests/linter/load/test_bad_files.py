@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,6 +32,12 @@ class Net(nn.Module):
 """
 HEAD = "import os, sys, torch\nfrom torch import nn\n"
 FILE = HEAD + NET
+
+
+def importing(statements: str, *, top: str = "") -> str:
+    """Return a file that runs `statements` while its class is defined."""
+    head = "class Net(nn.Module):\n"
+    return top + FILE.replace(head, head + textwrap.indent(f"{statements}\n", "    "))
 
 
 def only(report: Report) -> Finding:
@@ -67,14 +76,13 @@ def test_a_good_file_gives_nothing(lint):
         ("raise KeyboardInterrupt", "raises KeyboardInterrupt"),
         ("import ctypes; ctypes.string_at(0)", "crashes Python with a segmentation fault"),
         ("os.abort()", "crashes Python with an abort"),
-        ("import nowhere_to_be_found", "needs the module nowhere_to_be_found"),
         ("input()", "raises EOFError"),
     ],
 )
 @pytest.mark.parametrize("stage", ["import", "build"])
 def test_what_ends_the_code_is_reported_where_it_stands(lint, statement, message, stage):
     if stage == "import":
-        text = f"{FILE}\n{statement}  # here\n"
+        text = importing(f"{statement}  # here")
     else:
         text = FILE.replace(
             "super().__init__()", f"super().__init__()\n        {statement}  # here"
@@ -92,7 +100,7 @@ def test_what_ends_the_code_is_reported_where_it_stands(lint, statement, message
 def test_an_endless_loop_is_reported_at_its_line(lint, stage):
     loop = "while True: pass  # here"
     text = {
-        "import": f"{FILE}\n{loop}\n",
+        "import": importing(loop),
         "build": FILE.replace("super().__init__()", f"super().__init__()\n        {loop}"),
         "forward": FILE.replace("return self.fc(x)", f"{loop}"),
     }[stage]
@@ -101,17 +109,19 @@ def test_an_endless_loop_is_reported_at_its_line(lint, stage):
 
 
 def test_a_hang_in_c_code_that_keeps_the_lock_is_found(lint):
-    text = f"{FILE}\nprint(sum(range(10**13)))  # here\n"
+    text = importing("sum(range(10**13))  # here")
     assert "takes longer" in failed_at(lint(text, timeout=1), text).message
 
 
 def test_a_hang_that_blocks_its_own_timer_is_killed(lint):
-    text = f"{FILE}\nimport faulthandler\nfaulthandler.cancel_dump_traceback_later()\nwhile True: pass  # here\n"
+    text = importing(
+        "import faulthandler\nfaulthandler.cancel_dump_traceback_later()\nwhile True: pass  # here"
+    )
     assert "takes longer" in failed_at(lint(text, timeout=0.3), text).message
 
 
 def test_a_stopped_process_is_killed(lint):
-    text = f"{FILE}\nimport signal\nos.kill(os.getpid(), signal.SIGSTOP)\n"
+    text = importing("import signal\nos.kill(os.getpid(), signal.SIGSTOP)")
     assert "takes longer" in only(lint(text, timeout=0.3)).message
 
 
@@ -138,19 +148,20 @@ def test_models_that_keep_hanging_use_up_the_time(lint):
 
 
 def test_an_exception_in_a_helper_is_reported_at_the_import(lint):
-    helper = "def work():\n    raise RuntimeError('broken helper')\n\nwork()\n"
-    text = f"{HEAD}import helper  # here\n{NET}"
+    helper = "def work():\n    raise RuntimeError('broken helper')\n\nclass Base:\n    work()\n"
+    text = f"{HEAD}from helper import Base  # here\n{NET}".replace("nn.Module", "Base, nn.Module")
     finding = failed_at(lint({"net.py": text, "helper.py": helper}), text)
     assert "RuntimeError: broken helper" in finding.message
     places = [(each.location.path, each.location.line) for each in finding.related]
-    assert places == [("helper.py", 2), ("helper.py", 4)]
+    assert places == [("helper.py", 2), ("helper.py", 5), ("helper.py", 4), ("net.py", 5)]
 
 
 def test_a_syntax_error_in_a_helper_is_reported_at_the_import(lint):
-    text = f"{HEAD}import helper  # here\n{NET}"
+    text = f"{HEAD}from helper import Base  # here\n{NET}".replace("nn.Module", "Base, nn.Module")
     finding = failed_at(lint({"net.py": text, "helper.py": "x = 1\ny = = 2\n"}), text)
     assert [(each.location.path, each.location.line) for each in finding.related] == [
-        ("helper.py", 2)
+        ("helper.py", 2),
+        ("net.py", 5),
     ]
 
 
@@ -162,12 +173,14 @@ def test_an_exception_within_torch_is_reported_at_the_user_s_line(lint):
 
 
 def test_an_exception_whose_text_fails_is_still_reported(lint):
-    text = f"{FILE}\nclass Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd  # here\n"
+    text = importing(
+        "class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd  # here"
+    )
     assert failed_at(lint(text), text).message == "importing the file raises Odd"
 
 
 def test_an_endless_recursion_is_reported(lint):
-    text = f"{FILE}\ndef f():\n    return f()  # here\nf()\n"
+    text = importing("f()", top="def f():\n    return f()  # here\n")
     assert "RecursionError" in failed_at(lint(text), text).message
 
 
@@ -179,20 +192,20 @@ def test_a_memory_hog_is_stopped_at_the_limit(lint, statement):
 
 
 def test_output_is_swallowed_whatever_its_size(lint, capfd):
-    text = (
-        f"{FILE}\nprint('x' * 10**6); print('y' * 10**6, file=sys.stderr)\n"
-        "os.write(1, bytes(10**6))\nprint('\\udc80 ü')\n"
+    text = importing(
+        "print('x' * 10**6); print('y' * 10**6, file=sys.stderr)\n"
+        "os.write(1, bytes(10**6))\nprint('\\udc80 ü')"
     )
     assert lint(text).findings == ()
     assert capfd.readouterr() == ("", "")
 
 
 def test_standard_input_is_empty(lint):
-    assert lint(f"{FILE}\nassert sys.stdin.read() == ''\n").findings == ()
+    assert lint(importing("assert sys.stdin.read() == ''")).findings == ()
 
 
 def test_the_last_output_goes_with_a_crash(lint):
-    text = f"{FILE}\nprint('fatal: no licence', flush=True)\nos.abort()  # here\n"
+    text = importing("print('fatal: no licence', flush=True)\nos.abort()  # here")
     assert "fatal: no licence" in failed_at(lint(text), text).evidence["output"]
 
 
@@ -200,12 +213,11 @@ def test_the_last_output_goes_with_a_crash(lint):
 @pytest.mark.parametrize("ending", ["", "os._exit(0)", "while True: pass"])
 def test_no_process_is_left_behind(lint, tmp_path, ending):
     daemon = """
-import time
-def note(): open("pids", "a").write(f"{os.getpid()}\\n")
+told, tell = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        note()
+        os.write(tell, f"{os.getpid()}\\n".encode())
         while True: time.sleep(60)
     os._exit(0)
 os.wait()
@@ -213,12 +225,14 @@ child = os.fork()
 if child == 0:
     os.setsid()
     while True: pass
-open("pids", "a").write(f"{child}\\n")
-note()
-while len(open("pids").readlines()) < 3: pass
+os.write(tell, f"{child}\\n{os.getpid()}\\n".encode())
+pids = b""
+while pids.count(b"\\n") < 3: pids += os.read(told, 100)
+open("pids", "wb").write(pids)
 """
-    lint(f"{FILE}{daemon}{ending}\n", timeout=2)
-    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    notes = Notes(tmp_path / "pids")
+    lint(importing(daemon + ending, top="import time\n"), timeout=2)
+    pids = [int(line) for line in notes.lines()]
     assert len(pids) == 3
     assert [pid for pid in pids if _alive(pid)] == []
 
@@ -233,30 +247,30 @@ while len(open("pids").readlines()) < 3: pass
     ],
 )
 def test_no_program_is_started(lint, tmp_path, start):
-    handled = f"try:\n    {start}  # here\nexcept OSError:\n    pass\n"
-    assert lint(f"{FILE}\n{handled}").findings == ()
-    text = f"{FILE}\n{start}  # here\n"
+    assert lint(importing(f"try:\n    {start}\nexcept OSError:\n    pass")).findings == ()
+    text = importing(f"{start}  # here")
     assert "starts no programs" in failed_at(lint(text), text).message
     assert not (tmp_path / "started").exists()
 
 
 def test_a_forked_child_that_comes_back_says_nothing(lint):
-    report = lint(f"{FILE}\nos.fork()\n")
+    report = lint(importing("os.fork()"))
     assert report.findings == ()
     assert len(report.models) == 1
 
 
 def test_a_file_that_kills_its_keeper_is_reported(lint):
-    text = f"{FILE}\nimport signal\nos.kill(os.getppid(), signal.SIGKILL)\nwhile True: pass\n"
+    text = importing("import signal\nos.kill(os.getppid(), signal.SIGKILL)\nwhile True: pass")
     assert "crashes Python" in only(lint(text, timeout=5)).message
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize("files", [1, 2])
 def test_nothing_outlives_the_parent(tmp_path, end, files):
+    notes = [Notes(tmp_path / f"pid{index}") for index in range(files)]
     for index in range(files):
-        text = f"{FILE}\nopen('pid{index}', 'w').write(str(os.getpid()))\nwhile True: pass\n"
-        (tmp_path / f"net{index}.py").write_text(text)
+        note = f"open('pid{index}', 'w').write(f'{{os.getpid()}}\\n')"
+        (tmp_path / f"net{index}.py").write_text(importing(f"{note}\nwhile True: pass"))
     code = (
         "from nnlint.linter.check import lint_paths;"
         "from nnlint.linter.settings import LintSettings;"
@@ -268,19 +282,19 @@ def test_nothing_outlives_the_parent(tmp_path, end, files):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         stderr=subprocess.PIPE,
     )
-    notes = [tmp_path / f"pid{index}" for index in range(files)]
-    _wait_until(lambda: all(note.exists() and note.read_text() for note in notes))
+    pids = [int(note.wait()) for note in notes]
     process.send_signal(end)
     _, error = process.communicate(timeout=10)
     assert error.count(b"Traceback") == (end == signal.SIGINT)  # the command line catches it
-    _wait_until(lambda: not any(_alive(int(note.read_text())) for note in notes))
+    _wait_until(lambda: not any(map(_alive, pids)))
 
 
 def test_a_cancelled_pool_can_go_on(lint, pool, tmp_path):
-    (tmp_path / "slow.py").write_text(f"{FILE}\nopen('on', 'w').close()\nwhile True: pass\n")
+    on = Notes(tmp_path / "on")
+    text = importing("open('on', 'w').write('on\\n')\nwhile True: pass")
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(lint, {"slow.py": (tmp_path / "slow.py").read_text()})
-        _wait_until((tmp_path / "on").exists)
+        running = threads.submit(lint, {"slow.py": text})
+        assert on.wait() == "on"
         pool.cancel()
         with pytest.raises(InternalError, match="cancelled"):
             running.result()
@@ -310,6 +324,28 @@ def test_a_dead_spawner_is_replaced(tmp_path, monkeypatch):
 def test_what_ends_forward_is_reported_where_it_stands(lint, statement, message):
     text = FILE.replace("return self.fc(x)", f"{statement}  # here\n        return self.fc(x)")
     assert failed_at(lint(text), text).message.startswith(message)
+
+
+class Notes:
+    """A pipe in the file system, which linted code may write to, and no file on disk."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        # Open for writing as well: it has no end then, and nobody who opens it has to wait.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        weakref.finalize(self, os.close, self._descriptor)
+        self._text = b""
+
+    def lines(self) -> list[str]:
+        """Return the whole lines that were written so far."""
+        with contextlib.suppress(BlockingIOError):
+            self._text += os.read(self._descriptor, 10_000)
+        return self._text.decode().splitlines()[: self._text.count(b"\n")]
+
+    def wait(self) -> str:
+        """Return the first line."""
+        _wait_until(self.lines)
+        return self.lines()[0]
 
 
 def _alive(pid: int) -> bool:

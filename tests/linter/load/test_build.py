@@ -26,19 +26,29 @@ def only(report):
     return report.findings[0]
 
 
-def test_missing_arguments_are_named_with_the_way_to_give_them(lint):
+def test_arguments_that_nobody_gives_are_assumed_and_said(lint):
     report = lint(NEEDY)
+    assert report.findings == ()
+    (model,) = report.models
+    assert model.analysed
+    assert model.class_name == "Net"
+    assert set(model.assumed) == {"Net(size)", "Net(classes)"}
+
+
+def test_arguments_for_which_nothing_fits_are_named_with_the_way_to_give_them(lint):
+    check = 'super().__init__(); raise ValueError("no such classes")'
+    report = lint(NEEDY.replace("super().__init__()", check, 1))
     note = only(report)
     assert (note.code, note.severity, note.location.line) == ("NNL004", "note", 5)
-    assert note.message == "Net was not analysed: its constructor needs the arguments size, classes"
+    assert note.message.startswith(
+        "Net was not analysed: its constructor needs the arguments size, classes, and with size="
+    )
+    assert note.message.endswith("it raises ValueError: no such classes")
     assert "`--arg size=VALUE --arg classes=VALUE`" in note.help
     assert '[tool.nnlint.models."net.py:Net"] kwargs = { size = ..., classes = ... }' in note.help
-    assert report.models[0].reason == note.message
-
-
-def test_a_model_that_is_not_built_costs_no_process(lint, pool, monkeypatch):
-    monkeypatch.setattr(pool, "run", None)
-    assert only(lint(NEEDY)).code == "NNL004"
+    (model,) = report.models
+    assert (model.reason, model.obstacle) == (note.message, "arguments")
+    assert [place.location.line for place in note.related] == [7]
 
 
 def test_arguments_from_the_configuration(lint):
@@ -66,10 +76,10 @@ def test_arguments_that_do_not_fit(lint):
     assert "the given arguments do not fit: too many positional arguments" in note.message
 
 
-def test_missing_arguments_that_only_show_at_run_time(lint):
+def test_arguments_that_a_base_of_another_file_asks_for(lint):
     text = "from base import Base\nimport torch\nclass Net(Base):\n    pass\n"
     report = lint({"net.py": text, "base.py": NEEDY.replace("Net", "Base")}, "net.py:Net")
-    assert "needs the arguments size, classes" in only(report).message
+    assert set(report.models[0].assumed) == {"Net(size)", "Net(classes)"}
 
 
 @pytest.mark.parametrize(
@@ -99,8 +109,10 @@ def test_an_instance(lint):
     assert [(model.name, model.analysed) for model in report.models] == [("model", True)]
 
 
-def test_a_name_that_is_gone_when_the_file_has_run(lint):
-    assert "defines no Net" in only(lint(f"{NET}\ndel Net\n", "net.py:Net")).message
+def test_a_name_that_only_a_statement_which_is_not_run_would_bind(lint):
+    report = lint(f"{NET}\nmodel = torch.load('weights.pt')\n", "net.py:model")
+    assert "model was not analysed" in only(report).message
+    assert report.models[0].obstacle
 
 
 def test_models_are_built_alike_each_time(lint):

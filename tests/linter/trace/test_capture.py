@@ -90,7 +90,7 @@ BRANCH = """    def __init__(self):
 
 def test_forward_may_branch_and_loop_on_sizes() -> None:
     graph = graph_of(BRANCH)
-    assert graph.capture == "fx"
+    assert graph.capture == "run"
     assert names(graph).count("relu") == 3
     assert not graph.losses
     assert graph.outputs[0].info.shape is not None
@@ -231,7 +231,7 @@ def test_what_forward_writes_into_a_new_tensor_is_kept() -> None:
     assert sum(node.op is linear.LINEAR for node in reached) == 2
 
 
-def test_forward_that_decides_on_values_is_not_traceable_and_says_where() -> None:
+def test_forward_may_decide_on_values() -> None:
     body = """    def __init__(self):
         super().__init__()
         self.fc = nn.Linear(4, 4)
@@ -241,10 +241,39 @@ def test_forward_that_decides_on_values_is_not_traceable_and_says_where() -> Non
             return self.fc(x)
         return x
 """
-    with pytest.raises(NotTraceableError, match="only known when it runs") as caught:
+    graph = graph_of(body)
+    assert graph.capture == "run"
+    assert only(graph, linear.LINEAR).info.batch == (0,)
+
+
+def test_inputs_that_no_run_goes_through_with_are_said_to_be_missing() -> None:
+    body = """    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        if x.sum() > 0:
+            raise ValueError(f"got {x.mean()}")
+        return self.fc(x) if x.sum() == 0.25 else x.nothing
+"""
+    with pytest.raises(NotTraceableError, match="no input was found") as caught:
         graph_of(body)
+    assert caught.value.obstacle == "inputs"
     assert caught.value.location is not None
-    assert caught.value.location.line == 12
+    assert caught.value.location.line == 13
+
+
+def test_a_class_without_a_forward_says_so() -> None:
+    body = """    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def encode(self, x):
+        return self.fc(x)
+"""
+    with pytest.raises(NotTraceableError, match="no forward of its own") as caught:
+        graph_of(body)
+    assert caught.value.obstacle == "forward"
 
 
 @pytest.mark.parametrize(
@@ -353,7 +382,7 @@ def test_layers_that_are_not_registered_are_traced_all_the_same() -> None:
     assert place.line == 12
 
 
-def test_export_takes_over_where_fx_cannot() -> None:
+def test_a_run_takes_over_where_fx_cannot() -> None:
     body = """    def __init__(self):
         super().__init__()
         self.fc = nn.Linear(4, 3)
@@ -373,3 +402,35 @@ def test_export_takes_over_where_fx_cannot() -> None:
     assert layer.parameter("weight") is not None
     assert layer.location is not None
     assert layer.location.line == 14
+
+
+def test_a_run_meets_nothing_that_a_trace_left_in_the_model() -> None:
+    body = """    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.norm = nn.Linear(4, 4)
+        self.norm.scale = None
+
+    def forward(self, x):
+        if self.norm.scale is not None and self.norm.scale > 0:
+            return x
+        self.norm.scale = self.fc(x).mean()
+        return self.norm(x) if self.norm.scale > 9 else self.fc(x)
+"""
+    graph = graph_of(body)
+    assert graph.capture == "run"
+    assert [n.path for n in graph.ops(linear.LINEAR)] == ["fc", "fc"]
+
+
+def test_what_forward_compiles_is_followed_all_the_same() -> None:
+    body = """    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        if x.sum() > 99:
+            return x
+        return torch.compile(lambda y: F.relu(self.fc(y)))(x)
+"""
+    graph = graph_of(body)
+    assert [n for n in names(graph) if n in ("linear", "relu")] == ["linear", "relu"]

@@ -91,6 +91,8 @@ class DeadReluBias(Rule):
             bias, weight = node.parameter("bias"), node.parameter("weight")
             if bias is None or weight is None or not _feeds_only_relus(node):
                 continue
+            if not bias.numel():
+                continue
             # Healthy biases end here: one pass over a vector.
             if float(bias.detach().min()) > -1e-6:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nnlint.linter.discover.targets import OutputUse
@@ -185,13 +186,46 @@ def _picked(
     for other in graph.uses:
         if other.sink not in ("torch.argmax", "torch.max") or _selections(other) != way:
             continue
-        monotone = all(s.name in _MONOTONE for s in other.steps if s.kind != "item")
         dim = other.kwargs.get(
             "dim", other.kwargs.get("axis", other.args[0] if other.args else None)
         )
-        if monotone and isinstance(dim, int) and (dim == 1 or (dim == -1 and len(shape) == 2)):
+        place = _class_dimension(other, len(shape))
+        if place is not None and dim in (place.at, place.at - place.rank):
             return shape[1], Related(other.location, "the largest of them is taken as the class")
     return 0, None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Which dimension holds the classes, of how many."""
+
+    at: int
+    rank: int
+
+
+def _class_dimension(use: OutputUse, rank: int) -> _Place | None:
+    """Follow the classes of an (N, C, ...) output to the end of a use; None where they are lost."""
+    place = _Place(1, rank)
+    for step in use.steps:
+        if step.kind == "item" or step.name in _MONOTONE:
+            continue
+        args = step.args[0] if step.args and isinstance(step.args[0], tuple) else step.args
+        known = all(isinstance(each, int) for each in args)
+        match step.name:
+            case "permute" if known and len(args) == place.rank:
+                place = _Place([each % place.rank for each in args].index(place.at), place.rank)
+            case "transpose" if known and len(args) == 2:
+                swap = {args[0] % place.rank: args[1] % place.rank}
+                swap |= {there: here for here, there in swap.items()}
+                place = _Place(swap.get(place.at, place.at), place.rank)
+            # Everything but the last dimension becomes rows: (N, H, W, C) -> (N * H * W, C).
+            case "view" | "reshape" if len(args) == 2 and args[0] == -1:
+                if place.at != place.rank - 1:
+                    return None
+                place = _Place(1, 2)
+            case _:
+                return None
+    return place
 
 
 def _selections(use: OutputUse | None) -> tuple[Any, ...]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+from nnlint.linter.discover import sinks
 from nnlint.linter.findings import Related
 from nnlint.linter.graph import ModelGraph, Node
 from nnlint.linter.operators.base import Operator
 from nnlint.linter.rules.base import NotChecked
 from nnlint.linter.rules.loss.origins import Origin, Origins
-
-_PICKS = frozenset({"torch.argmax", "torch.max", "torch.topk"})
 
 
 def predictions(graph: ModelGraph, ops: frozenset[Operator]) -> Iterator[tuple[Node, Node]]:
@@ -31,7 +30,7 @@ def without_loss(graph: ModelGraph, relevant: Callable[[Node], bool]) -> Iterato
     """
     if graph.losses or not any(relevant(output) for output in graph.outputs):
         return
-    uses = [use for use in graph.uses if use.sink not in _PICKS]
+    uses = [use for use in graph.uses if sinks.loss(use.sink)]
     if any(use.training and not use.certain for use in uses):
         yield NotChecked("which loss the output meets is chosen at run time; name it with --loss")
     elif uses:

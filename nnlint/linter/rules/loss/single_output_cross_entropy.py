@@ -101,6 +101,8 @@ class SingleOutputCrossEntropy(Rule):
                 yield NotChecked("the shape of the prediction is unknown")
             elif len(shape) < 2 or shape[1] != 1:
                 continue
+            elif graph.assumed:
+                yield NotChecked("constructor arguments were assumed")
             elif any((layer.info.shape or ()).count(1) != 1 for layer in layers):
                 yield NotChecked("which dimension holds the classes is not known")
             else:

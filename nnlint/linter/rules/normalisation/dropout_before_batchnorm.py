@@ -63,11 +63,10 @@ class DropoutBeforeBatchNorm(Rule):
 
     ## How it is decided
     From each dropout the values are followed to the nearest batch norm that gathers running
-    statistics. Reached without a linear layer in between, it is a warning. It is a note where the
-    shift is weaker or the order is a known design: behind the next convolution or linear layer,
-    behind a residual add or a concatenation (DenseNet), and inside a pre-activation residual
-    block (wide ResNet: conv, dropout, batch norm, activation, conv, add). A model gets each of
-    these notes once.
+    statistics. It is reported where no linear layer, no residual add and no concatenation lies in
+    between: those mix the dropped values with others, and the shift is weak. Silent is the known
+    design of a pre-activation residual block too (wide ResNet: conv, dropout, batch norm,
+    activation, conv, add).
 
     ## Known limits
     How much the shift costs depends on p and on the width; small rates may do no harm. Alpha
@@ -98,25 +97,14 @@ class DropoutBeforeBatchNorm(Rule):
         norm_of = flow.nearest(graph.nodes, counted.__contains__)
         join_of = flow.nearest(graph.nodes, flow.is_join)
         layer_of = flow.nearest(graph.nodes, flow.is_weighted)
-        notes: dict[str, list[tuple[Node, Node]]] = {}
         for node in drops:
-            if (norm := norm_of.get(node)) is not None:
-                end = join_of.get(layer_of.get(norm, norm))
-                if end is None or not _pre_activation(node, norm, end):
-                    yield self._warning(graph, node, norm)
-                    continue
-                way = "inside a pre-activation block"
-            elif (norm := norm_of.get(join_of.get(node, node))) is not None:
-                way = f"behind {_described(join_of[node])}"
-            elif (norm := norm_of.get(layer_of.get(node, node))) is not None:
-                way = "behind the next layer"
-            else:
+            if (norm := norm_of.get(node)) is None:
                 continue
-            notes.setdefault(way, []).append((node, norm))
-        for way, places in notes.items():
-            yield self._note(graph, way, places)
+            end = join_of.get(layer_of.get(norm, norm))
+            if end is None or not _pre_activation(node, norm, end):
+                yield self._found(graph, node, norm)
 
-    def _warning(self, graph: ModelGraph, node: Node, norm: Node) -> Finding:
+    def _found(self, graph: ModelGraph, node: Node, norm: Node) -> Finding:
         p = flow.rate(node) or 0.0
         factor = f"{1 / (1 - p):.3g} times" if p < 1 else "infinitely"
         place = norm.location
@@ -129,29 +117,6 @@ class DropoutBeforeBatchNorm(Rule):
             related=[Related(place, "the batch norm is applied here")] if place else [],
             evidence={"p": p, "batch_norm": norm.path},
         )
-
-    def _note(self, graph: ModelGraph, way: str, places: list[tuple[Node, Node]]) -> Finding:
-        node, norm = places[0]
-        more = f", and {len(places) - 1} more like it," if len(places) > 1 else ""
-        others = [n.location for n, _ in places[1:] if n.location not in (None, node.location)]
-        related = (
-            [Related(norm.location, "the batch norm is applied here")] if norm.location else []
-        )
-        related += [Related(place, "the same here") for place in others if place is not None]
-        return self.finding(
-            graph,
-            node,
-            f"dropout (p={flow.rate(node):g}){more} reaches a batch norm {way}",
-            help="keep it if evaluation is as good as training; else use dropout only after the "
-            "last batch norm",
-            severity=Severity.NOTE,
-            related=related,
-            modules=[n.path for n, _ in places if n.path],
-        )
-
-
-def _described(join: Node) -> str:
-    return "a residual add" if flow.is_residual_add(join) else "a join with other values"
 
 
 def _pre_activation(node: Node, norm: Node, end: Node) -> bool:

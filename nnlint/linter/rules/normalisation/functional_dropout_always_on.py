@@ -70,7 +70,8 @@ class FunctionalDropoutAlwaysOn(Rule):
     a call under `if self.training` is silent. Where the call says `training=True` in so many
     words, that may be meant and is a note; where it passes on another value, the caller decides
     and nothing is said. Monte Carlo dropout is left alone where the line, the function or the
-    class says so.
+    class says so. An attention whose `dropout_p` is an attribute of the model, whatever the mode, is
+    a note where that attribute is 0.
 
     ## Known limits
     A model that cannot be traced in evaluation mode is not checked.
@@ -87,10 +88,13 @@ class FunctionalDropoutAlwaysOn(Rule):
 
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:
         """Yield a finding for each functional dropout that evaluation mode does not switch off."""
+        text = _Text(graph.source)
+        for node in graph.nodes:
+            if _is_idle_attention(node) and (attribute := text.rate_attribute(node)):
+                yield self._waiting(graph, node, attribute)
         on = [n for n in graph.nodes if _is_on(n)]
         if not on:
             return
-        text = _Text(graph.source)
         if all(text.asked(n) == "self.training" for n in on):
             return
         again = graph.evaluate()
@@ -103,6 +107,16 @@ class FunctionalDropoutAlwaysOn(Rule):
             asked = text.asked(node)
             if asked in ("", "True"):
                 yield self._found(graph, node, asked)
+
+    def _waiting(self, graph: ModelGraph, node: Node, attribute: str) -> Finding:
+        return self.finding(
+            graph,
+            node,
+            f"attention dropout (dropout_p=self.{attribute}, 0 in this model) will stay on in"
+            " evaluation mode when it is raised",
+            help=f"pass dropout_p=self.{attribute} if self.training else 0.0",
+            severity=Severity.NOTE,
+        )
 
     def _found(self, graph: ModelGraph, node: Node, asked: str) -> Finding:
         if node.op is ATTENTION:
@@ -128,6 +142,16 @@ def _is_on(node: Node) -> bool:
         p = node.arg("dropout_p", 0.0)
         return isinstance(p, (int, float)) and p > 0
     return flow.drops(node)
+
+
+def _is_idle_attention(node: Node) -> bool:
+    """Tell a call of the attention function with a rate of 0."""
+    return (
+        node.op is ATTENTION
+        and node.module is None
+        and not node.stitched
+        and node.arg("dropout_p", 0.0) == 0
+    )
 
 
 class _Text:
@@ -162,6 +186,18 @@ class _Text:
         hidden = None in given or any(isinstance(a, ast.Starred) for a in call.args)
         return "unknown" if hidden else ""
 
+    def rate_attribute(self, node: Node) -> str:
+        """Return `rate` where a call of the attention function says `dropout_p=self.rate`."""
+        source = self._source
+        if source is None or node.call is None or node.call.path != source.path:
+            return ""
+        for call in self._calls.get(node.call.line, []):
+            for keyword in call.keywords:
+                match keyword:
+                    case ast.keyword("dropout_p", ast.Attribute(ast.Name("self"), name)):
+                        return name
+        return ""
+
     def names_monte_carlo(self, at: Location | None) -> bool:
         """Tell whether the line, the one above, the function or the class names it."""
         source = self._source
@@ -177,7 +213,7 @@ class _Text:
         if source is None or at is None or at.path != source.path:
             return None
         calls = self._calls.get(at.line, [])
-        # An exported graph knows the line only.
+        # Without columns in the byte code only the line is known.
         named = (c for c in calls if "dropout" in ast.unparse(c.func).rpartition(".")[2])
         exact = (c for c in calls if source.location(c) == at)
         return next(exact, None) or next(named, None)

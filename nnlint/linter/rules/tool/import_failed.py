@@ -10,9 +10,9 @@ class ImportFailed(ToolRule):
     """The file, or a model in it, cannot be run.
 
     ## What it does
-    Reports a file that does not parse, raises when it is imported, or whose model raises when it
-    is built or called. Also one that hangs, crashes Python, ends the program, or needs more memory
-    than the limit.
+    Reports a file that does not parse, and a model whose definitions raise when they are executed,
+    or that raises when it is built or called. Also one that hangs, crashes Python, ends the
+    program, or needs more memory than the limit.
 
     ## Why is this bad?
     The model would fail in training just the same, and nothing else can be said about it until it
@@ -51,16 +51,17 @@ class ImportFailed(ToolRule):
     ```
 
     ## How it is decided
-    The file is run in a child process with a limit on time and memory, on the CPU, with its output
-    kept aside. The finding stands at the innermost line of the file in the traceback, or of the
-    stack at the moment of the crash or hang.
+    What a model needs of its file is run in a child process with a limit on time and memory, on
+    the CPU, with its output kept aside: definitions, imports and plain assignments, no training
+    loops, downloads or programs. The finding stands at the innermost line of the file in the
+    traceback, or of the stack at the moment of the crash or hang.
 
     ## Known limits
-    A file that needs a GPU, a data set or the network to be imported fails here though it runs on
-    another machine. Put such work under `if __name__ == "__main__":`.
+    A constructor that needs a GPU or a data set by itself fails here though it runs on another
+    machine.
 
     ## References
-    - https://docs.python.org/3/library/__main__.html
+    - https://docs.python.org/3/reference/import.html
     """
 
     name = "import-failed"

@@ -10,44 +10,50 @@ class NotAnalysed(ToolRule):
     """A model could not be built, since nnlint lacks what it needs.
 
     ## What it does
-    Reports a model whose constructor or factory has parameters without a default, and says how to
-    give them; or one that gives no single `torch.nn.Module`.
+    Reports a model for whose constructor or factory no arguments were found with which it runs,
+    and says how to give them; one that needs a package which is not installed; or one that gives
+    no single `torch.nn.Module`.
 
     ## Why is this bad?
     It is no fault of the model, but no rule has seen it.
 
     ## Example
     ```python
+    from pathlib import Path
+
     from torch import nn
 
 
     class Net(nn.Module):
-        def __init__(self, classes):
+        def __init__(self, vocabulary):
             super().__init__()
-            self.head = nn.Linear(10, classes)
+            words = Path(vocabulary).read_text().split()
+            self.embedding = nn.Embedding(len(words), 8)
 
         def forward(self, x):
-            return self.head(x)
+            return self.embedding(x)
     ```
 
     ## Use instead
-    Name the arguments on the command line (`--arg 2`), in `pyproject.toml`, or as defaults:
+    Name the arguments on the command line (`--arg FILE`), in `pyproject.toml`, or ask for less:
     ```python
     from torch import nn
 
 
     class Net(nn.Module):
-        def __init__(self, classes=2):
+        def __init__(self, words):
             super().__init__()
-            self.head = nn.Linear(10, classes)
+            self.embedding = nn.Embedding(words, 8)
 
         def forward(self, x):
-            return self.head(x)
+            return self.embedding(x)
     ```
 
     ## How it is decided
-    The parameters of the constructor or factory are compared with the arguments that the
-    configuration gives.
+    Arguments that the configuration gives stand alone. Otherwise the model is built with its
+    defaults, in the ways in which the project builds it, and at last with typical values by name,
+    use and annotation. The first way in which it is built and traced counts, and the report says
+    which values were assumed.
 
     ## Known limits
     Arguments that are neither numbers, strings, nor lists of these cannot be given from outside:

@@ -24,13 +24,13 @@ class NotTraced(ToolRule):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
+            self.layouts = {"rows": torch.clone, "columns": torch.t}
             self.head = nn.Linear(10, 2)
 
-        def forward(self, x):
-            x = self.head(x)
-            if x.sum() > 0:
-                return x
-            return -x
+        def forward(self, x, layout):
+            if layout not in self.layouts:
+                raise ValueError(f"no layout {layout}")
+            return self.head(self.layouts[layout](x))
     ```
 
     ## Use instead
@@ -42,19 +42,24 @@ class NotTraced(ToolRule):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
+            self.layouts = {"rows": torch.clone, "columns": torch.t}
             self.head = nn.Linear(10, 2)
 
-        def forward(self, x):
-            x = self.head(x)
-            return torch.where(x.sum() > 0, x, -x)
+        def forward(self, x, layout="rows"):
+            if layout not in self.layouts:
+                raise ValueError(f"no layout {layout}")
+            return self.head(self.layouts[layout](x))
     ```
 
     ## How it is decided
     `torch.fx` runs forward with symbols in place of tensors. Where the code asks a symbol for its
-    value (`if x.sum() > 0`, `for row in x`), it gives up at that line.
+    value (`if x.sum() > 0`, `for row in x`), a copy of the model is run on small tensors instead,
+    and what it calls is recorded. The inputs are searched for: names of parameters and layers say
+    where to begin, and each run that fails says what it would have needed. Where no run goes
+    through, the finding stands at the line that stopped the one that came furthest.
 
     ## Known limits
-    Control flow that depends on the values of tensors has no single graph.
+    Of control flow that depends on the values of tensors, one way is recorded.
 
     ## References
     - https://docs.pytorch.org/docs/stable/fx.html#limitations-of-symbolic-tracing

@@ -8,7 +8,7 @@ from nnlint.linter.findings import Finding, Severity
 from nnlint.linter.graph import TRANSPARENT, ModelGraph, Node, consumers, sources
 from nnlint.linter.operators.base import Family
 from nnlint.linter.operators.linear import LINEAR
-from nnlint.linter.rules.base import Category, Rule
+from nnlint.linter.rules.base import Category, NotChecked, Rule
 
 # The ratio at which a hidden layer is remarked on. Common hidden layers stay below 16 (squeeze
 # and excitation reduces by 16, a transformer's MLP grows by 4, VGG's classifier shrinks by 6).
@@ -79,8 +79,11 @@ class AbruptWidth(Rule):
     severity = Severity.NOTE
     category = Category.WIRING
 
-    def check(self, graph: ModelGraph) -> Iterator[Finding]:
+    def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:
         """Report hidden linear layers with a large ratio."""
+        if graph.assumed:
+            yield NotChecked("constructor arguments were assumed")
+            return
         for node in graph.ops(LINEAR):
             weight = node.parameter("weight")
             if weight is None or weight.dim() != 2:

@@ -7,8 +7,12 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nnlint.linter.discover.source import Source
+
+if TYPE_CHECKING:
+    import torch
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Module names in places where the imports are not at hand.
@@ -26,7 +30,8 @@ class Attributes:
         classes: Names of the classes that are defined here.
         stored: Names that a class gives to `self`, by class name.
         read: Names that a class reads off `self`, by class name.
-        foreign: Names that are read off other objects (`model.head`, `self.net.head`).
+        foreign: Names that are read off other objects (`model.head`, `nets[0].head`).
+        chains: What a class reads off its own attributes: `self.net.head` is ("net", "head").
         words: Strings, as in `getattr(self, "head")`.
         affixes: First and last parts of computed names, as in `getattr(self, f"layer{i}")`.
         indices: Constants in `self.name[constant]`; None for a name that is used otherwise, too.
@@ -36,6 +41,7 @@ class Attributes:
     stored: dict[str, set[str]] = field(default_factory=dict)
     read: dict[str, set[str]] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
+    chains: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
     words: set[str] = field(default_factory=set)
     affixes: set[tuple[str, str]] = field(default_factory=set)
     indices: dict[str, set[int | str] | None] = field(default_factory=dict)
@@ -76,6 +82,21 @@ class Attributes:
             return True
         return any(name.startswith(a) and name.endswith(b) for a, b in self.affixes if a or b)
 
+    def reached(self, model: torch.nn.Module) -> set[int]:
+        """Return the identities of the modules that chains lead to, from each module on.
+
+        What cannot be followed on the live model is read off an object that is not known.
+        """
+        found: set[int] = set()
+        for owner, chains in self.chains.items():
+            starts = [m for m in model.modules() if _is_a(m, owner)]
+            for chain in chains:
+                ends = [_follow(start, chain) for start in starts]
+                found.update(id(end) for end in ends if end is not None)
+                if None in ends or not ends:
+                    self.foreign.add(chain[-1])
+        return found
+
     def stores(self, owners: set[str], name: str) -> bool:
         """Tell whether one of these classes, defined here, makes the attribute."""
         return any(name in self.stored.get(owner, ()) for owner in owners & self.classes)
@@ -98,6 +119,8 @@ class Attributes:
                 self.indices[node.attr] = None
             else:
                 known.add(constant)
+        elif chain := _chain(node):
+            self.chains.setdefault(owner, set()).add(chain)
         else:
             root = _root(node)
             # A tensor's own method (`x.norm()`) says nothing of a layer of that name.
@@ -140,6 +163,32 @@ def _is_tensor_method(name: str) -> bool:
     import torch
 
     return hasattr(torch.Tensor, name)
+
+
+def _chain(node: ast.Attribute) -> tuple[str, ...]:
+    """Return ("net", "head") for `self.net.head`, nothing for any other expression."""
+    names: list[str] = []
+    value: ast.expr = node
+    while isinstance(value, ast.Attribute):
+        names.append(value.attr)
+        value = value.value
+    own = isinstance(value, ast.Name) and value.id == "self"
+    return tuple(reversed(names)) if own else ()
+
+
+def _is_a(module: torch.nn.Module, name: str) -> bool:
+    return any(cls.__name__ == name for cls in type(module).__mro__)
+
+
+def _follow(module: torch.nn.Module, chain: tuple[str, ...]) -> object | None:
+    """Return what attributes lead to, without running properties; None where one is missing."""
+    value: object = module
+    for name in chain:
+        registered = getattr(value, "_modules", {})
+        value = registered.get(name, vars(value).get(name) if hasattr(value, "__dict__") else None)
+        if value is None:
+            return None
+    return value
 
 
 def _root(node: ast.expr) -> str:

@@ -111,12 +111,7 @@ class BatchMixing(Rule):
             elif (pooled := _pooled_as_sequence(node)) is not None:
                 yield self._pools_batch(graph, node, pooled)
         if any(_is_unclear(n, layouts) for n in graph.ops(*REGROUPING)):
-            if graph.capture == "export":
-                yield NotChecked("torch.export fixes the batch, so reshapes of it cannot be judged")
-            else:
-                yield NotChecked(
-                    "the shapes around a reshape are not known; give them with --input"
-                )
+            yield NotChecked("the shapes around a reshape are not known; give them with --input")
 
     def _reshape(self, graph: ModelGraph, scramble: Scramble) -> Finding:
         before, after = scramble.before, scramble.after

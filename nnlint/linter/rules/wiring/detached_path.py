@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 from nnlint.linter.findings import Finding, Severity
@@ -72,7 +73,7 @@ class DetachedPath(Rule):
     gradient. Frozen parameters, the targets of a loss, networks that have a trained twin (teachers,
     moving averages), parameters that forward itself writes, and straight-through estimators
     (`x + (q - x).detach()`) are left alone. A whole sub-model under `torch.no_grad()` is a note: it
-    is usually meant to stay frozen.
+    is usually meant to stay frozen. So is a cut that an `if` in forward makes: it is a choice.
 
     ## Known limits
     Cuts outside forward and the loss call are not seen. A model whose outputs all carry no
@@ -148,12 +149,13 @@ class DetachedPath(Rule):
         tops = dict.fromkeys(t.name.partition(".")[0] for t in cut)
         named = listing(tops if len(owners) > _NAMED else owners)
         what = "torch.no_grad()" if not node.grad else node.op.name if node.op else "this"
+        meant = _is_frozen_part(graph, node, cut, list(tops)) or _is_chosen(graph, node)
         return self.finding(
             graph,
             node if node.grad else node.call or node.location,
             f"{what} cuts the only gradient path of {named} ({values:,} trainable parameters)",
             help="remove the cut, or say that they stay as they are: requires_grad_(False)",
-            severity=Severity.NOTE if _is_frozen_part(graph, node, cut, list(tops)) else None,
+            severity=Severity.NOTE if meant else None,
             evidence={"parameters": values},
             modules=owners,
         )
@@ -205,6 +207,24 @@ def _is_frozen_part(graph: ModelGraph, node: Node, cut: list[Trained], tops: lis
         return False
     whole = sum(p.requires_grad for p in part.parameters()) == len(cut)
     return whole and (not node.grad or not _is_own(graph, type(part)))
+
+
+def _is_chosen(graph: ModelGraph, node: Node) -> bool:
+    """Tell whether a condition on something else than training decides about a cut."""
+    place = node.location
+    if graph.source is None or place is None or node.stitched or place.path != graph.source.path:
+        return False
+    for each in ast.walk(graph.source.tree):
+        if not isinstance(each, ast.If):
+            continue
+        for body in (each.body, each.orelse):
+            if body and body[0].lineno <= place.line <= (body[-1].end_lineno or 0):
+                asked = {one.attr for one in ast.walk(each.test) if isinstance(one, ast.Attribute)}
+                # A class or function may stand in an `if` as well, as in a main block.
+                inside = not any(isinstance(one, ast.FunctionDef | ast.ClassDef) for one in body)
+                if inside and asked - {"training"}:
+                    return True
+    return False
 
 
 def _is_own(graph: ModelGraph, cls: type) -> bool:

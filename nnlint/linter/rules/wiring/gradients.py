@@ -140,8 +140,6 @@ def writes_parameters(graph: ModelGraph) -> bool:
     """Tell whether the file updates or trains layers by hand, or switches gradients by a flag."""
     if graph.source is None:
         return False
-    if graph.capture == "export" and ".apply(" in graph.source.text:
-        return True  # an exported graph does not show a custom backward
     return any(map(_writes, _outside_constructors(graph.source.tree)))
 
 

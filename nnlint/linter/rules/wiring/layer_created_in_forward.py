@@ -62,7 +62,7 @@ class LayerCreatedInForward(Rule):
     trained only if the optimiser is made after the first call.
 
     ## Known limits
-    Models that only `torch.export` can capture are not watched.
+    A branch of forward that the trace does not take is not watched.
 
     ## References
     - https://docs.pytorch.org/docs/stable/generated/torch.nn.modules.lazy.LazyModuleMixin.html

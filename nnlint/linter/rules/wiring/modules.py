@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nnlint.linter.graph import ModelGraph, Node
+from nnlint.linter.operators.base import Family, table
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ def used_objects(graph: ModelGraph) -> set[int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unused:
-    """A module with parameters that no node uses, the outermost such.
+    """A module that no node uses, the outermost such.
 
     Attributes:
         module: The module.
@@ -71,7 +72,11 @@ class Unused:
 
 
 def unused_modules(graph: ModelGraph) -> Iterator[Unused]:
-    """Yield the outermost modules with parameters that no node uses, each once."""
+    """Yield the outermost modules that no node uses, each once.
+
+    Of those without parameters only single layers that compute something count: no containers, no
+    losses, which training code calls by itself.
+    """
     import torch
 
     containers = (torch.nn.ModuleList, torch.nn.ModuleDict, torch.nn.Sequential)
@@ -94,10 +99,16 @@ def unused_modules(graph: ModelGraph) -> Iterator[Unused]:
             held = attribute if inside else name
             if id(child) in touched:
                 below.append((child, where, holder, held))
-            elif next(child.parameters(), None) is not None:
+            elif next(child.parameters(), None) is not None or _computes(child):
                 size = len(module._modules)  # noqa: SLF001 - all three containers keep them there
                 yield Unused(child, where, holder, held, name if inside else "", size)
         stack.extend(reversed(below))
+
+
+def _computes(module: torch.nn.Module) -> bool:
+    """Tell whether a module without parameters is a layer of torch's that changes its input."""
+    op = table().module(type(module))
+    return op is not None and op.family not in (Family.LOSS, Family.PASS)
 
 
 def _touched(model: torch.nn.Module, used: set[int]) -> set[int]:

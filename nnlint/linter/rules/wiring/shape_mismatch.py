@@ -77,7 +77,8 @@ class ShapeMismatch(Rule):
 
     ## Known limits
     Where the right input size cannot be guessed, the check ends as not checked: give it, e.g.
-    `--input 2x3x224x224`.
+    `--input 2x3x224x224`. So it does where sizes do not fit in a model whose constructor
+    arguments had to be assumed.
 
     ## References
     - https://docs.pytorch.org/docs/stable/notes/broadcasting.html
@@ -94,6 +95,9 @@ class ShapeMismatch(Rule):
         if failure is None or not failure.certain:
             if failure is not None or not _knows_inputs(graph):
                 yield NotChecked("no input size was found that fits; give one with --input")
+            return
+        if graph.assumed:
+            yield NotChecked("constructor arguments were assumed")
             return
         node = failure.node
         makers = _makers(node)
@@ -115,7 +119,7 @@ class ShapeMismatch(Rule):
 
 def _knows_inputs(graph: ModelGraph) -> bool:
     """Tell whether shapes were found for the inputs that go somewhere."""
-    if graph.capture == "export":
+    if graph.capture == "run":
         return True  # it ran
     return all(n.info.shape is not None for n in graph.nodes if n.kind == "input" and n.users)
 

@@ -12,7 +12,7 @@ from nnlint.linter.rules.wiring.modules import Unused, count_parameters, listing
 
 
 class UnusedLayer(Rule):
-    """A layer with parameters is registered, but forward never uses it.
+    """A layer is registered, but forward never uses it.
 
     ## What it does
     Finds registered layers that no operation of the traced forward comes from.
@@ -64,7 +64,9 @@ class UnusedLayer(Rule):
     is read. Of what is unused the outermost module is reported. A layer that code of the file may
     use elsewhere (another method, a branch of forward, `model.head(x)`) is left alone. Layers
     that the file itself does not define, such as the classifier of a backbone whose features are
-    taken, are a note, and so are whole sub-models that training code elsewhere may call.
+    taken, are a note, and so are whole sub-models that training code elsewhere may call. A layer
+    without parameters, such as an activation, costs nothing when it is left over, but may be
+    missing where it was meant: a note.
 
     ## Known limits
     Training code in another file that calls a layer by itself is not seen. Elements of a list that
@@ -83,8 +85,16 @@ class UnusedLayer(Rule):
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:
         """Report the outermost modules that the trace does not touch."""
         groups: dict[tuple[Location | None, Severity], list[Unused]] = {}
+        texts: dict[type, list[Attributes]] = {}
+        reached: dict[type, set[int]] = {}
         for unused in unused_modules(graph):
-            verdict = self._judge(graph, unused)
+            owner = type(unused.owner)
+            if owner not in texts:
+                texts[owner] = list(attributes_of(owner, graph.source))
+                reached[owner] = set().union(*(t.reached(graph.model) for t in texts[owner]))
+            if id(unused.module) in reached[owner]:
+                continue
+            verdict = self._judge(graph, unused, texts[owner])
             if isinstance(verdict, NotChecked):
                 yield verdict
             elif verdict is not None:
@@ -92,16 +102,19 @@ class UnusedLayer(Rule):
         for (place, severity), members in groups.items():
             yield self._report(graph, place, severity, members)
 
-    def _judge(self, graph: ModelGraph, unused: Unused) -> Severity | NotChecked | None:
+    def _judge(
+        self, graph: ModelGraph, unused: Unused, texts: list[Attributes]
+    ) -> Severity | NotChecked | None:
         """Return the severity for one module; None where its class's own text may use it."""
         owners = {cls.__name__ for cls in type(unused.owner).__mro__}
-        texts = list(attributes_of(type(unused.owner), graph.source))
         if unused.key:
             if not any(_skips(text, owners, unused) for text in texts):
                 return NotChecked(f"which elements of {unused.attribute!r} run may change")
         elif any(text.uses(owners, unused.attribute) for text in texts):
             return None
         if not any(text.stores(owners, unused.attribute) for text in texts[:1]):
+            return Severity.NOTE
+        if not count_parameters(unused.module):
             return Severity.NOTE
         foreign = type(unused.module).__module__.partition(".")[0] != "torch"
         if foreign and unused.owner is graph.model and not graph.loss_known:
@@ -113,15 +126,21 @@ class UnusedLayer(Rule):
     ) -> Finding:
         total = sum(count_parameters(unused.module) for unused in members)
         kinds = {type(unused.module).__name__ for unused in members}
-        kind = f"{kinds.pop()}, " if len(kinds) == 1 else ""
+        what = ", ".join(
+            [*(kinds if len(kinds) == 1 else ()), *([f"{total:,} parameters"] if total else ())]
+        )
         verb = "is" if len(members) == 1 else "are"
+        advice = "call it in forward or delete it"
+        if total:
+            advice += (
+                ": its parameters never get a gradient, and DistributedDataParallel stops at them"
+            )
         return self.finding(
             graph,
             place,
-            f"{listing(u.path for u in members)} ({kind}{total:,} parameters) {verb} never used"
+            f"{listing(u.path for u in members)}{f' ({what})' if what else ''} {verb} never used"
             " in forward",
-            help="call it in forward or delete it: its parameters never get a gradient, and"
-            " DistributedDataParallel stops at them",
+            help=advice,
             severity=severity,
             evidence={"parameters": total},
             modules=[unused.path for unused in members],

@@ -1,0 +1,118 @@
+"""Does without trained weights: they would have to be fetched, and no rule asks for them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import torch
+from torch import nn
+from torch.nn.modules.module import _IncompatibleKeys
+
+from nnlint.linter.load import guard
+
+LOADED = "_nnlint_loaded"
+
+_LARGEST = 64 * 1024**2
+
+
+class Weights(OrderedDict[str, Any]):
+    """The contents of a file of weights that is not there: empty, whatever is asked of it."""
+
+    _nnlint_weights = True
+
+    def __missing__(self, key: str) -> Self:
+        return type(self)()
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key, None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *_, **__: self
+
+
+@contextlib.contextmanager
+def absent() -> Iterator[None]:
+    """Make functions that fetch or read weights return `Weights`, which any module accepts.
+
+    Those that save are refused; PyTorch opens files itself, where no audit hook sees it.
+    """
+    fetch = torch.hub.load_state_dict_from_url
+    with contextlib.ExitStack() as stack:
+        for module in [m for m in sys.modules.values() if m is not None]:
+            for name in ("load_state_dict_from_url", "load_url"):
+                if getattr(module, "__dict__", {}).get(name) is fetch:
+                    stack.enter_context(_replaced(module, name, _fetched))
+        stack.enter_context(_replaced(torch, "load", _loading(torch.load)))
+        stack.enter_context(_replaced(torch, "save", _saving(torch.save)))
+        stack.enter_context(_replaced(torch.jit, "save", _saving(torch.jit.save)))
+        stack.enter_context(
+            _replaced(nn.Module, "load_state_dict", _taking(nn.Module.load_state_dict))
+        )
+        yield
+
+
+def _fetched(*_: Any, **__: Any) -> Weights:
+    return Weights()
+
+
+def _loading(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def load(f: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(f, (str, os.PathLike)):
+            try:
+                small = os.stat(f).st_size <= _LARGEST  # noqa: PTH116 - a path of any type
+            except (OSError, ValueError):
+                small = False
+            if not small:
+                return Weights()
+        return original(f, *args, **kwargs)
+
+    return load
+
+
+def _saving(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def save(value: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(f, (str, os.PathLike)):
+            raise guard.RefusedError(f"nnlint writes no file ({os.fspath(f)})")
+        return original(value, f, *args, **kwargs)
+
+    return save
+
+
+def _taking(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def load_state_dict(self: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(state_dict, Weights):
+            _fill(self)
+            return _IncompatibleKeys([], [])
+        return original(self, state_dict, *args, **kwargs)
+
+    return load_state_dict
+
+
+def _fill(module: nn.Module) -> None:
+    """Give values to parameters that wait for theirs: after loading, none is uninitialised."""
+    module.__dict__[LOADED] = True
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.is_floating_point() and bool(parameter.isnan().any()):
+                parameter.normal_(0.0, 0.02)
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
