@@ -128,7 +128,7 @@ def _next(node: Node) -> tuple[Node, tuple[Node, ...]] | None:
 def arriving(signal: Signal, layer: Node) -> float | None:
     """Return the norm of the gradient of a layer's output, None where it is not known."""
     g = signal.gradients.get(layer)
-    if g is None or layer in signal.unsure:
+    if g is None or layer in signal.unsure or math.isnan(g.total):
         return None
     return math.sqrt(g.total * math.prod(g.shape)) if math.isfinite(g.total) else math.inf
 

@@ -30,7 +30,7 @@ _MISFITS = (
     RuntimeError,
     ValueError,
     TypeError,
-    IndexError,
+    LookupError,
     ArithmeticError,
     AttributeError,
 )

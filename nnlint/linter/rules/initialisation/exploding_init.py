@@ -167,7 +167,8 @@ def _gain(chain: Chain) -> float:
 
 def _growth(chain: Chain, signal: Signal) -> Growth | None:
     sizes = [_size(layer, signal) for layer in chain.layers]
-    source = signal.value(chain.layers[0].inputs[0])
+    first = chain.layers[0].input
+    source = None if first is None else signal.value(first)
     start = source.rms if source is not None else 1.0
     start = max(start, 1.0) if math.isfinite(start) else 1.0
     best: Growth | None = None
@@ -191,4 +192,6 @@ def _size(layer: Node, signal: Signal) -> float | None:
     if value is None:
         return None
     rms = value.rms
+    if math.isnan(rms):
+        return None
     return rms if math.isfinite(rms) and rms < 1e19 else math.inf
