@@ -29,6 +29,10 @@ _BOUNDED = frozenset({a.SIGMOID, a.HARDSIGMOID, a.TANH, a.HARDTANH, a.SOFTSIGN})
 FLAT = 1 / 3
 
 
+# The same of activations whose gradient is not followed on its own, as before a max pool.
+_SLOPES: dict[Operator | None, float] = dict.fromkeys(_RELUS, 0.5**0.5)
+
+
 @dataclass(frozen=True, slots=True)
 class Remedy:
     """How weights in front of an activation are drawn best."""
@@ -118,8 +122,28 @@ def _derivative(node: Node, signal: Signal) -> float:
     after = signal.gradients.get(node)
     before = signal.gradients.get(source)
     if after is None or before is None or after.total <= 0:
-        return 0.25 if node.op in {a.SIGMOID, a.HARDSIGMOID} else 1.0
+        return 0.25 if node.op in {a.SIGMOID, a.HARDSIGMOID} else _SLOPES.get(node.op, 1.0)
     return math.sqrt(max(before.total / after.total, 0.0))
+
+
+def gains(fade: Fade, signal: Signal) -> tuple[float, float]:
+    """Return what the weights do to sizes, forward and backward, over all layers but the last.
+
+    sqrt(inputs E w^2 E f'^2) and sqrt(outputs E w^2 E f'^2), as He's and Xavier's schemes count them:
+    one of both is 1 for weights that suit the activation, whatever padding and pooling do.
+    """
+    forward = backward = 1.0
+    for place in range(fade.first, fade.last):
+        layer = fade.chain.layers[place]
+        weight = layer.parameter("weight")
+        if weight is None:
+            continue
+        square = float(weight.detach().float().square().mean())
+        fan_in, fan_out = weight[0].numel(), weight.shape[0] * math.prod(weight.shape[2:])
+        slope = math.prod(_derivative(node, signal) ** 2 for node in fade.chain.between[place])
+        forward *= math.sqrt(fan_in * square * slope)
+        backward *= math.sqrt(fan_out * square * slope)
+    return forward, backward
 
 
 def name_of(layer: Node) -> str:

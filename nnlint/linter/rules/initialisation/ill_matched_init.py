@@ -10,6 +10,7 @@ from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.initialisation.fading import LEAST, Kind, Verdict, evidence, verdicts
 from nnlint.linter.rules.initialisation.gains import (
     drawn_by,
+    gains,
     name_of,
     remedy,
     times,
@@ -80,7 +81,9 @@ class IllMatchedInit(Rule):
     The prediction of docs/signal.md gives the norm of the gradient at each layer's output. The rule
     speaks where it changes by more than 2 over four layers and by more than 10 in all, over at
     least four layers without norm or residual connection of which most do not have PyTorch's
-    default weights, and where no single layer does it. Growth beyond 10000 is exploding-init's
+    default weights, where no single layer does it, and where the weights' own gains,
+    sqrt(inputs E w^2 E f'^2) and sqrt(outputs E w^2 E f'^2), are both off by more than 2 over four
+    layers: He's weights keep one of them, and what padding and pooling take is not their fault. Growth beyond 10000 is exploding-init's
     business. `nnlint probe` measures it: vanishing-gradient, exploding-gradient.
 
     ## Known limits
@@ -136,6 +139,11 @@ def _off(verdict: Verdict) -> bool:
     if fade.span < SHORTEST - 1 or fade.ratio >= EXPLODING or fade.ratio <= 0:
         return False
     if not fade.chain.activations(fade.first, fade.last):
+        return False
+    # Weights that keep sizes in one direction, as He's do, are matched.
+    small, large = sorted(gains(fade, verdict.signal))
+    limit = FOUR_LAYERS ** (fade.span / 4)
+    if not (large < 1 / limit or small > limit):
         return False
     total = max(fade.ratio, 1 / fade.ratio)
     steady = max(fade.steady, 1 / fade.steady) if fade.steady > 0 else 0.0

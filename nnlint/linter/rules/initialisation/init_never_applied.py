@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # What torch itself calls, while it builds or moves modules.
 _CALLED_BY_TORCH = frozenset({"reset_parameters", "_reset_parameters", "__init__", "__setstate__"})
+# Names that stand in code that trains.
+_TRAINING = frozenset({"backward", "zero_grad", "SGD", "Adam", "AdamW", "RMSprop", "Adagrad"})
 _FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "copy_"})
 
 
@@ -28,7 +30,7 @@ class InitNeverApplied(Rule):
 
     ## What it does
     Finds methods and functions that initialise weights and that nothing in the file calls,
-    although the file builds the model; and weights that are initialised on purpose and then
+    although the file trains the model; and weights that are initialised on purpose and then
     initialised again for the whole model.
 
     ## Why is this bad?
@@ -89,12 +91,12 @@ class InitNeverApplied(Rule):
     ## How it is decided
     A method of one of the model's classes, or a function of the file, counts as an initialisation
     if its body calls a function of torch.nn.init or fills `.data`. It counts as never applied if
-    its name stands nowhere else in the file and the file builds the class. Names that torch or
-    another base class calls are left out. An initialisation counts as overwritten if a later one
+    its name stands nowhere else in the file, and the file builds the model and trains it. Names that
+    torch or another base class calls are left out. An initialisation counts as overwritten if a later one
     writes all that its line wrote, and more; loading weights does not count.
 
     ## Known limits
-    Where another file builds the model, and may call the method, the check is not made.
+    Where another file trains the model, and may call the method, the check is not made.
 
     ## References
     - torch.nn.Module.apply, https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html
@@ -115,6 +117,7 @@ class InitNeverApplied(Rule):
     def _unused(self, graph: ModelGraph, source: Source) -> Iterator[Finding | NotChecked]:
         classes = _own_classes(graph.model, source)
         names = _names(source.tree)
+        trains = _builds(source.tree, type(graph.model).__name__) and _TRAINING & set(names)
         elsewhere = False
         for function, owner in _functions(source.tree):
             if owner is not None and owner not in classes:
@@ -125,7 +128,7 @@ class InitNeverApplied(Rule):
                 continue
             if owner is not None and _inherited(classes[owner], function.name, graph.model):
                 continue
-            if not any(name in names for name in classes):
+            if not trains:
                 elsewhere = True
                 continue
             what = "method" if owner is not None else "function"
@@ -142,7 +145,7 @@ class InitNeverApplied(Rule):
                 evidence={"name": function.name},
             )
         if elsewhere:
-            yield NotChecked("whoever builds the model may call its initialisation")
+            yield NotChecked("whoever trains the model may call its initialisation")
 
     def _lost(self, graph: ModelGraph, lost: Lost) -> Finding:
         paths = ", ".join(f"`{path}`" for path in lost.paths[:3])
@@ -240,6 +243,16 @@ def _names(tree: ast.Module) -> list[str]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.append(node.value)
     return found
+
+
+def _builds(tree: ast.Module, name: str) -> bool:
+    """Tell whether the file calls a class."""
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return any(
+        (isinstance(called, ast.Name) and called.id == name)
+        or (isinstance(called, ast.Attribute) and called.attr == name)
+        for called in calls
+    )
 
 
 def _initialises(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
