@@ -145,7 +145,7 @@ def _place(tensor: torch.Tensor) -> int:
     """Return where a tensor's numbers lie in memory, 0 where it has none."""
     try:
         return tensor.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError):  # lazy, fake and wrapped tensors
+    except (RuntimeError, ValueError):  # lazy, fake and wrapped tensors
         return 0
 
 
