@@ -1,7 +1,7 @@
-"""Convolution, batch norm, activation, dropout, next convolution: nothing to report at warning.
+"""Convolution, batch norm, activation, dropout, next convolution: nothing to report.
 
-The dropout of the first block still meets the second block's batch norm, through a convolution.
-That is how wide residual networks are built, and a note says what it costs.
+The dropout of the first block meets the second block's batch norm behind a convolution, which mixes
+what is dropped with what is not.
 """
 
 import torch
@@ -16,7 +16,7 @@ class RightOrder(nn.Module):
             nn.BatchNorm2d(32),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Dropout(0.3),  # expect: dropout-before-batchnorm note
+            nn.Dropout(0.3),
             nn.Conv2d(32, 64, kernel_size=3, bias=False),
             nn.BatchNorm2d(64),
             nn.ReLU(),

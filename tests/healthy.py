@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from torch import nn
 
 from tests import zoo
 
+_LARGE = 150_000_000
+_LARGE_NAMES = re.compile("large|huge|giant|gigantic|enormous|so400m|xl|_l_|\\d+b_")
 KINDS = ("torchvision", "timm", "transformers")
 
 # Sizes of a small configuration, by the names that the configurations of transformers use.
@@ -105,6 +108,15 @@ def names(kind: str, every: int = 1) -> list[str]:
     else:
         found = [f"{task}/{key}" for task, keys in _TRANSFORMERS.items() for key in keys]
     return [f"{kind}:{name}" for name in found[::every]]
+
+
+def is_large(name: str) -> bool:
+    """Tell whether a model takes long to build; its family has smaller ones."""
+    kind, _, rest = name.partition(":")
+    if kind == "torchvision":
+        weights = zoo.torchvision().models.get_model_weights(rest)
+        return any(entry.meta.get("num_params", 0) > _LARGE for entry in weights)
+    return kind == "timm" and bool(_LARGE_NAMES.search(rest))
 
 
 def make(name: str) -> nn.Module:

@@ -90,7 +90,7 @@ def analyse(
             code=code,
             built_at=built_at,
             loss=loss,
-            assumed=frozenset(assumed),
+            assumed=assumed,
         )
     except ForwardError as error:
         reason = f"forward raises {error}"
@@ -128,7 +128,7 @@ def model_graph(
     code: UserCode,
     built_at: BuiltAt,
     loss: Any = "",
-    assumed: frozenset[str] = frozenset(),
+    assumed: Mapping[str, str] = _NOTHING,
 ) -> ModelGraph:
     """Capture a model with its loss.
 
@@ -162,7 +162,7 @@ def model_graph(
             built_at=built_at,
             inputs_given=settings.inputs is not None,
             uses=uses,
-            assumed=assumed,
+            assumed=dict(assumed),
         )
         graph.loss_known = known or bool(graph.losses)
         graph.loss_given = bool(loss)

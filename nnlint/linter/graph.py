@@ -152,8 +152,8 @@ class ModelGraph:
         evaluate: Traces the model again in eval mode, on demand; None where that fails.
         created: Modules with parameters that forward itself built: (module, location).
         failure: A shape error that the propagation met, if any.
-        assumed: Constructor arguments whose values were assumed, "Net(num_classes)". What rests on
-            the sizes of such a model says nothing of the user's.
+        assumed: Constructor arguments whose values were assumed, "Net(num_classes)" -> "10". What
+            rests on them, such as the sizes of such a model, says nothing of the user's.
     """
 
     name: str
@@ -170,7 +170,7 @@ class ModelGraph:
     failure: ShapeFailure | None = None
     built_at: Callable[[torch.nn.Module], Location | None] = lambda _: None
     inputs_given: bool = False
-    assumed: frozenset[str] = frozenset()
+    assumed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def losses(self) -> list[Node]:

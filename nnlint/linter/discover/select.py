@@ -101,7 +101,7 @@ class Selection:
         """Tell whether an object has the switches of the way in which its class is built first."""
         if info not in self.deciding:
             first = self._constructions(info)[:1] if info.required else ()
-            names = deciding_names(info)
+            names = deciding_names(each.node for each in info.mro)
             usual = switches(info, first[0] if first else Construction(), names)
             self.deciding[info] = names, usual
         names, usual = self.deciding[info]

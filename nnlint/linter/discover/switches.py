@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nnlint.linter.discover.binding import defaults
@@ -83,11 +83,11 @@ def _value(recipe: Recipe) -> object:
     return UNKNOWN
 
 
-def deciding_names(info: ClassInfo) -> frozenset[str]:
-    """Return the names that tests in a class ask for before they apply an activation."""
+def deciding_names(classes: Iterable[ast.ClassDef]) -> frozenset[str]:
+    """Return the names that tests in classes ask for before they apply an activation."""
     found: set[str] = set()
-    for each in info.mro:
-        for node in ast.walk(each.node):
+    for each in classes:
+        for node in ast.walk(each):
             if isinstance(node, ast.If):
                 governed: list[ast.AST] = [*node.body, *node.orelse]
             elif isinstance(node, ast.IfExp):

@@ -190,10 +190,18 @@ class _Run:
                 value = subject.value(*args, **kwargs)
             model = build.in_training(build.only_module(value, subject.target))
         except BaseException as error:  # noqa: BLE001 - the user's constructor may raise anything
+            if self._hands_on_too_little(error):
+                reached = 0
             return Outcome(
                 reached, origin, search.assumed, error=error, construction=construction.location
             )
         return self._analysed(model, origin, search.assumed)
+
+    def _hands_on_too_little(self, error: BaseException) -> bool:
+        """Tell whether arguments are missing that would come through *args or **kwargs."""
+        return bool(blame(error, self.subject.is_users).missing) and build.is_open(
+            self.subject.value
+        )
 
     def _analysed(self, model: nn.Module, origin: Origin, assumed: Mapping[str, str]) -> Outcome:
         try:

@@ -96,6 +96,15 @@ def is_required(parameter: inspect.Parameter) -> bool:
     return default is parameter.empty or standin.origin_of(default) is not None
 
 
+def is_open(function: Callable[..., Any]) -> bool:
+    """Tell whether arguments that are no parameters of a callable may be passed to it."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+
+
 def remaking(module: types.ModuleType, target: Target) -> Callable[[], Any] | None:
     """Return what evaluates again the right side of the assignment that makes an instance.
 

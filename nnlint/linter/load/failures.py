@@ -18,6 +18,7 @@ from nnlint.linter.trace.positions import UserCode
 Stage = Literal["import", "build", "analyse", "task"]
 
 _LONGEST = 200
+_SMALLER = "Make the model smaller for linting, by its arguments, or raise the memory limit."
 _SIGNALS = {
     4: "an illegal instruction",
     6: "an abort",
@@ -101,8 +102,7 @@ def raised(
     doing = _doing(stage)
     hint = ""
     if is_out_of_memory(error):
-        message = f"{doing} needs more memory than the limit of {gigabytes(memory_bytes)}"
-        hint = "Make the model smaller for linting, by its arguments, or raise the memory limit."
+        message, hint = _too_large(stage, memory_bytes), _SMALLER
     elif isinstance(error, SystemExit):
         message = f"{doing} ends the program: sys.exit({'' if error.code is None else error.code})"
         hint = 'Put the program under `if __name__ == "__main__":`.'
@@ -178,10 +178,10 @@ def arguments_do_not_fit(
     flags = " ".join(f"--arg {name}=VALUE" for name in needed if name.isidentifier())
     taken = ", ".join(f"{_short(key, target)}={value}" for key, value in assumed.items())
     tried = f" with {_cut(taken)}" if taken else ""
+    needs = f"needs the argument{plural} {', '.join(needed)}" if needed else "hands on arguments"
     return not_analysed(
         target,
-        f"{call} needs the argument{plural} {', '.join(needed)}, and{tried} it raises "
-        f"{describe(error)}",
+        f"{call} {needs}, and{tried or ' without them'} it raises {describe(error)}",
         hint=(
             f"Give {'them' if plural else 'it'} with `{flags}`, or in pyproject.toml: "
             f'[tool.nnlint.models."{target.location.path}:{target.name}"] '
@@ -214,10 +214,27 @@ def not_built(
     )
 
 
+def too_large(target: Target, stage: Stage, at: Location | None, memory_bytes: int) -> Finding:
+    """Return the note about a model that needs more memory than it may have here.
+
+    Elsewhere it may have more.
+    """
+    return not_analysed(
+        target,
+        _too_large(stage, memory_bytes),
+        hint=_SMALLER,
+        related=[Related(at, "raised from here")] if at is not None else [],
+    )
+
+
 def stopped(target: Target, error: BaseException, at: Location | None) -> Finding:
     """Return the note about a model that is stopped by what is no fault of its own."""
     related = [Related(at, "raised from here")] if at is not None else []
     return not_analysed(target, f"building it raises {describe(error)}", related=related)
+
+
+def _too_large(stage: Stage, memory_bytes: int) -> str:
+    return f"{_doing(stage)} needs more memory than the limit of {gigabytes(memory_bytes)}"
 
 
 def _short(key: str, target: Target) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.abc
+import importlib.util
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any, Self
 
 import torch
@@ -19,6 +23,12 @@ from nnlint.linter.load import guard
 LOADED = "_nnlint_loaded"
 
 _LARGEST = 64 * 1024**2
+
+# Functions that fetch weights and put them into the model that is passed.
+_LOADERS = {
+    "timm.models._builder": ("load_pretrained", "load_custom_pretrained"),
+    "timm.models.helpers": ("load_pretrained", "load_custom_pretrained"),
+}
 
 
 class Weights(OrderedDict[str, Any]):
@@ -36,6 +46,44 @@ class Weights(OrderedDict[str, Any]):
         if name.startswith("_"):
             raise AttributeError(name)
         return lambda *_, **__: self
+
+
+class _Sparing(importlib.abc.MetaPathFinder):
+    """Replaces the functions of `_LOADERS` as soon as their module is imported."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._asking = False
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the signature of the base class
+        target: ModuleType | None = None,  # noqa: ARG002 - as above
+    ) -> ModuleSpec | None:
+        if fullname not in _LOADERS or self._asking:
+            return None
+        self._asking = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._asking = False
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = self._sparing(spec.loader.exec_module)  # type: ignore[assignment,method-assign] # of this one
+        return spec
+
+    def replace(self, module: ModuleType) -> None:
+        """Replace the functions of a module."""
+        for name in _LOADERS[module.__name__]:
+            if hasattr(module, name):
+                self._stack.enter_context(_replaced(module, name, _put_nothing))
+
+    def _sparing(self, run: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+        def exec_module(module: ModuleType) -> None:
+            run(module)
+            self.replace(module)
+
+        return exec_module
 
 
 @contextlib.contextmanager
@@ -56,7 +104,16 @@ def absent() -> Iterator[None]:
         stack.enter_context(
             _replaced(nn.Module, "load_state_dict", _taking(nn.Module.load_state_dict))
         )
+        sparing = _Sparing(stack)
+        for name in _LOADERS.keys() & sys.modules.keys():
+            sparing.replace(sys.modules[name])
+        sys.meta_path.insert(0, sparing)
+        stack.callback(sys.meta_path.remove, sparing)
         yield
+
+
+def _put_nothing(model: nn.Module, *_: Any, **__: Any) -> None:
+    _fill(model)
 
 
 def _fetched(*_: Any, **__: Any) -> Weights:

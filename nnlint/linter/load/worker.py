@@ -32,6 +32,7 @@ from nnlint.linter.load import (
     build,
     built,
     devices,
+    drawing,
     failures,
     guard,
     importing,
@@ -193,7 +194,9 @@ class _Work:
 
     def do(self) -> None:
         """Import the file and do its targets one after the other."""
-        with _conditions(), built.recording(self.code):
+        # A task may train the model, and compare what it does with the user's own run.
+        draws = contextlib.nullcontext() if self.job.task else drawing.repeated()
+        with _conditions(), built.recording(self.code), draws:
             self.send({"event": "stage", "stage": "import", "target": None})
             try:
                 module = importing.import_source(self.source, self.job.root)
@@ -299,7 +302,7 @@ class _Work:
         at, _ = self.code.raised(error.__traceback__)
         if standin.cause(error) is not None or failures.is_out_of_memory(error):
             return self._stopped(error, stage, target)
-        if outcome.assumed:
+        if outcome.assumed or not outcome.reached:
             finding = failures.arguments_do_not_fit(target, outcome.assumed, error, at)
             return self._failed(target, finding, "arguments")
         if outcome.origin == "project":
@@ -311,8 +314,13 @@ class _Work:
         """Return the result of a model that an exception of the user's code stopped."""
         wanted = standin.cause(error)
         if wanted is None:
-            if stage != "import" and (failures.is_abstract(error) or failures.is_elsewhere(error)):
-                at, _ = self.code.raised(error.__traceback__)
+            at, _ = self.code.raised(error.__traceback__)
+            if failures.is_out_of_memory(error):
+                _lift_memory_limit()
+                finding = failures.too_large(target, stage, at, self.job.memory_bytes)
+            elif stage != "import" and (
+                failures.is_abstract(error) or failures.is_elsewhere(error)
+            ):
                 finding = failures.stopped(target, error, at)
             else:
                 finding = self._raised(error, stage, target)

@@ -394,7 +394,8 @@ def _certain(error: Exception, code: UserCode) -> ForwardError | None:
 
     fx replaces tensors by proxies, so a TypeError or a TraceError says nothing of the model. A
     missing name or attribute, and an exception that the user's own `raise` makes before anything
-    was asked of a proxy, would come with real tensors too.
+    was asked of a proxy, would come with real tensors too. An assertion, and a function that asks
+    for types, may want an input of another kind.
     """
     innermost = _innermost(error)
     at, related = code.raised(error.__traceback__)
@@ -404,7 +405,9 @@ def _certain(error: Exception, code: UserCode) -> ForwardError | None:
     own = code.rank(innermost.tb_frame.f_code.co_filename) is not None
     missing = isinstance(error, AttributeError) and isinstance(error.obj, torch.nn.Module)
     genuine = (
-        (isinstance(error, NameError) and own) or missing or (own and _at_raise(innermost, at))
+        (isinstance(error, NameError) and own)
+        or missing
+        or (own and not isinstance(error, AssertionError | TypeError) and _at_raise(innermost, at))
     )
     if not genuine or "Proxy" in text or isinstance(error, torch.fx.proxy.TraceError):
         return None
@@ -412,8 +415,10 @@ def _certain(error: Exception, code: UserCode) -> ForwardError | None:
 
 
 def _at_raise(traceback: types.TracebackType, at: Location) -> bool:
-    """Tell whether the innermost instruction is a `raise` statement."""
+    """Tell whether the innermost instruction is a `raise` statement that no type leads to."""
     code = traceback.tb_frame.f_code
+    if "isinstance" in code.co_names:
+        return False
     for instruction in dis.get_instructions(code):
         if instruction.offset == traceback.tb_lasti:
             return instruction.opname == "RAISE_VARARGS" and at.line > 0

@@ -89,4 +89,4 @@ def uncompiled() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.compile = original  # type: ignore[assignment]
+        torch.compile = original

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from nnlint.linter.graph import Node
+from nnlint.linter.operators.arithmetic import ASSERT
 from nnlint.linter.operators.moving import GETITEM
 from nnlint.linter.trace.arguments import (
     Drawn,
@@ -25,6 +28,7 @@ from nnlint.linter.trace.arguments import (
     leaves,
     put,
 )
+from nnlint.linter.trace.asserted import numbers
 from nnlint.linter.trace.hints import FEATURES, IMAGE, LENGTH, states
 from nnlint.linter.trace.recorded import Run
 from nnlint.linter.trace.wishes import Sizes, Wish, wishes
@@ -49,7 +53,7 @@ def repairs(
     """
     if run.error is None:
         return
-    if run.failed is not None:
+    if run.failed is not None and run.failed.node.op is not ASSERT:
         node = run.failed.node
         for wish in wishes(node, run.error, batch):
             yield from _granted(wish, state, paths, batch)
@@ -137,9 +141,21 @@ def lifted(shape: Sizes, got: Sizes, wanted: Sizes) -> Iterator[tuple[int, Sizes
     elif wanted[:2] == got[1::-1] and shape[:2] == got[:2] and got[:2] != wanted[:2]:
         yield SURE, (shape[1], shape[0], *shape[2:])
     else:
+        if (larger := _scaled(shape, got, wanted)) is not None:
+            yield SURE, larger
         for g, w in zip(got, wanted, strict=True):
             if g != w:
                 yield from _resized(shape, g, w)
+
+
+def _scaled(shape: Sizes, got: Sizes, wanted: Sizes) -> Sizes | None:
+    """Enlarge an image as much as the map that was made of it should be larger."""
+    if not len(shape) == len(got) > 3 or got[:2] != wanted[:2] or shape[2:] == got[2:]:
+        return None
+    ratios = {Fraction(w, g) for g, w in zip(got[2:], wanted[2:], strict=True) if g}
+    if len(ratios) != 1 or (ratio := ratios.pop()) <= 1:
+        return None
+    return (*shape[:2], *(math.ceil(size * ratio) for size in shape[2:]))
 
 
 def _resized(shape: Sizes, got: int, wanted: int) -> Iterator[tuple[int, Sizes]]:
@@ -212,6 +228,7 @@ def _as_container(
 
 # How the user's own code says what it misses in a dict.
 _LACKING = re.compile(r"(?:key|field)s? ['\"]?(\w+)|['\"]?(\w+)['\"]? (?:key|field)")
+_SMALL = re.compile("too small|at least|larger|not enough")
 _UNPACKED = re.compile(r"expected (?:at least )?(\d+)")
 
 
@@ -240,7 +257,13 @@ def _misused(
             yield from _with_count(state, path, old, int(found[1]), batch)
         if isinstance(old, Drawn):
             yield from _told(state, path, old, text)
+        if isinstance(old, Drawn) and len(old.shape) > 2 and _SMALL.search(text):
+            for factor in (2, 4, 8):
+                shape = (*old.shape[:2], *(size * factor for size in old.shape[2:]))
+                yield put(state, path, replace(old, shape=shape, guessed=False))
         if isinstance(error, AssertionError):
+            if isinstance(old, Drawn):
+                yield from _asserted(state, path, old, numbers(error))
             yield from _other_ranks(state, path, old, batch)
         if isinstance(old, Drawn):
             if "ambiguous" in text or "only one element" in text:
@@ -266,6 +289,20 @@ def _told(state: State, path: Path, old: Drawn, text: str) -> Iterator[dict[str,
         for wanted in numbers if places else ():
             if wanted not in (got, 0):
                 sizes = tuple(wanted if i in places else s for i, s in enumerate(old.shape))
+                yield put(state, path, replace(old, shape=sizes, guessed=False))
+
+
+def _asserted(
+    state: State, path: Path, old: Drawn, wanted: Sequence[int]
+) -> Iterator[dict[str, Value]]:
+    """What the user's code asserts may be the size of an image, or of one dimension."""
+    rank = len(old.shape)
+    groups = [range(2, rank)] if rank > 3 else []
+    groups += [range(place, place + 1) for place in range(1, rank)]
+    for number in wanted:
+        for places in groups:
+            sizes = tuple(number if i in places else s for i, s in enumerate(old.shape))
+            if number > rank and sizes != old.shape:
                 yield put(state, path, replace(old, shape=sizes, guessed=False))
 
 

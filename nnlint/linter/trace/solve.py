@@ -12,6 +12,7 @@ import itertools
 import math
 import operator
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,7 +39,7 @@ from nnlint.linter.trace.hints import Facts, alternatives
 from nnlint.linter.trace.positions import UserCode
 from nnlint.linter.trace.recorded import Run, run
 from nnlint.linter.trace.repair import SIZED, SURE, UNSURE, repairs, sources
-from nnlint.linter.trace.wishes import is_fixed, needed
+from nnlint.linter.trace.wishes import is_fixed, misfit, needed
 
 # Not 2 or 3, which is what a tuple of inputs is unpacked into.
 BATCH = 4
@@ -76,6 +77,7 @@ class _Sized:
         dims: Its dimensions that change together.
         call: The call.
         wanted: What it needs.
+        exact: Whether it goes through with other numbers as well, but should not.
     """
 
     state: State
@@ -83,6 +85,7 @@ class _Sized:
     dims: tuple[int, ...]
     call: tuple[Any, ...]
     wanted: int
+    exact: bool
 
 
 class Solver:
@@ -212,7 +215,7 @@ class Solver:
                 for sized in _sizes_for(wrong, candidate, paths):
                     push(tried.progress, SIZED, sized)
                 continue
-            if self.last is None or tried.progress >= self.last.progress:
+            if self.last is None or tried.progress > self.last.progress:
                 self.last = tried
             reached = tried.progress
             for certainty, better in repairs(tried, candidate, paths, made, batch):
@@ -240,10 +243,8 @@ class Solver:
             if _elements(state) > MAX_ELEMENTS:
                 return None
             tried = self.try_out(state)
-            got = _measure(tried, sized.call)
-            if got is None and tried.error is None:
-                return state
-            if got == sized.wanted or (got is None and _passed(tried, sized.call)):
+            got, passed = _measure(tried, sized.call)
+            if got == sized.wanted or (passed and not sized.exact):
                 return state
             if got is None or got < sized.wanted:
                 low = size
@@ -317,16 +318,24 @@ class _Number:
     node: Node
     call: tuple[Any, ...]
     wanted: int
+    exact: bool = False
 
 
-def _identity(node: Node) -> tuple[Any, ...]:
-    if node.module is not None:
-        return ("module", node.path)
-    return ("call", node.name, node.location)
+def _calls(tried: Run) -> Iterator[tuple[tuple[Any, ...], Node]]:
+    """Yield the calls of a run, the failed one last, each with what it is known by in other runs."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    failed = [tried.failed.node] if tried.failed is not None else []
+    for node in (*tried.nodes, *failed):
+        if node.kind == "op":
+            base = (node.name, node.path, node.location)
+            yield (*base, counts[base]), node
+            counts[base] += 1
 
 
 def _amount(node: Node) -> int | None:
     """Return the number that a call's input must have right: features, values of one sample."""
+    if (found := misfit(node)) is not None:
+        return (found[0].info.shape or ())[found[1]]
     value = node.args.get("input")
     shape = value.info.shape if isinstance(value, Node) else None
     if not shape:
@@ -342,7 +351,11 @@ def _number(tried: Run) -> _Number | None:
     if node is None or _amount(node) is None:
         return None
     wanted = needed(node)
-    return None if wanted is None else _Number(node, _identity(node), wanted)
+    return None if wanted is None else _Number(node, _known_by(tried, node), wanted)
+
+
+def _known_by(tried: Run, node: Node) -> tuple[Any, ...]:
+    return next(known for known, call in _calls(tried) if call is node)
 
 
 def _sizes_for(wrong: _Number, state: State, paths: Mapping[str, Path]) -> Iterator[_Sized]:
@@ -358,21 +371,19 @@ def _sizes_for(wrong: _Number, state: State, paths: Mapping[str, Path]) -> Itera
             5: ((3, 4), (2, 3, 4), (1,)),
         }.get(rank, ())
         for dims in groups:
-            yield _Sized(state, path, dims, wrong.call, wrong.wanted)
+            yield _Sized(state, path, dims, wrong.call, wrong.wanted, wrong.exact)
 
 
-def _measure(tried: Run, call: tuple[Any, ...]) -> int | None:
-    """Return what a call got in a run, None where the run did not come to it or did not fail there."""
-    if tried.failed is not None and _identity(tried.failed.node) == call:
-        return _amount(tried.failed.node)
-    for node in reversed(tried.nodes):
-        if node.op is moving.VIEW and _identity(node) == call:
-            return _amount(node)
-    return None
+def _measure(tried: Run, call: tuple[Any, ...]) -> tuple[int | None, bool]:
+    """Return what a call got in a run, and whether the run went through with it.
 
-
-def _passed(tried: Run, call: tuple[Any, ...]) -> bool:
-    return any(_identity(node) == call for node in tried.nodes)
+    Nothing is known of a call that the run did not come to.
+    """
+    for known, node in _calls(tried):
+        if known == call:
+            passed = tried.failed is None or node is not tried.failed.node
+            return _amount(node), passed
+    return None, False
 
 
 def _inflated(tried: Run, batch: int) -> _Number | None:
@@ -385,7 +396,7 @@ def _inflated(tried: Run, batch: int) -> _Number | None:
             continue
         cut = before[0] == batch != after[0] and after[1] != before[-1]
         if cut and any(user.op is lin.LINEAR for user in node.users):
-            return _Number(node, _identity(node), after[1])
+            return _Number(node, _known_by(tried, node), after[1], exact=True)
     return None
 
 

@@ -62,14 +62,50 @@ def needed(node: Node) -> int | None:
     weight = node.parameter("weight")
     if node.op is lin.LINEAR and weight is not None:
         return int(weight.shape[-1])
-    if node.op is lin.MATMUL:
+    if node.op is lin.MATMUL and misfit(node) is None:
         other = node.args.get("other")
         shape = other.info.shape if isinstance(other, Node) else None
         return None if not shape else shape[-2] if len(shape) > 1 else shape[0]
     if node.op is moving.VIEW and (sizes := _flat(node.args.get("shape"))):
         fixed = is_fixed(node)
         return math.prod(size for size in sizes[0 if fixed else 1 :] if size > 0)
+    found = misfit(node)
+    return None if found is None else found[2]
+
+
+def misfit(node: Node) -> tuple[Node, int, int] | None:
+    """Find the one dimension in which a value does not fit one that parameters alone make.
+
+    Returns:
+        The value, the dimension, and the size that it should have.
+    """
+    parts = [n for n in _nodes(list(node.args.values())) if n.info.shape]
+    if len(parts) != 2 or not (node.op is lin.MATMUL or node.family(Family.ELEMENTWISE)):
+        return None
+    last = 2 if node.op is lin.MATMUL else 0  # a product's last two dimensions are no batch
+    for value, fixed in (parts, parts[::-1]):
+        found, wanted = value.info.shape or (), fixed.info.shape or ()
+        wrong = [
+            i
+            for i, (f, w) in enumerate(zip(found[::-1], wanted[::-1], strict=False), start=1)
+            if i > last and f != w and 1 not in (f, w)
+        ]
+        if len(wrong) == 1 and _is_constant(fixed) and not _is_constant(value):
+            return value, len(found) - wrong[0], wanted[-wrong[0]]
     return None
+
+
+def _is_constant(node: Node) -> bool:
+    """Tell whether no input goes into a value."""
+    queue, seen = [node], {node}
+    while queue:
+        current = queue.pop()
+        if current.kind == "input":
+            return False
+        fresh = [source for source in current.inputs if source not in seen]
+        seen.update(fresh)
+        queue += fresh
+    return True
 
 
 def is_fixed(node: Node) -> bool:
@@ -282,6 +318,10 @@ def _indexed(node: Node, value: Node, text: str) -> Iterator[Wish]:
     for argument in _nodes(index):
         if argument.info.kind == "float":
             yield Wish(argument, None, "int")
+        elif argument.info.kind == "bool" and argument.info.shape:
+            # A mask has the sizes of what it is a mask for.
+            mask = argument.info.shape
+            yield Wish(argument, (*shape[: len(mask)], *mask[len(shape) :]))
     if "out of bounds" in text:
         places = index if isinstance(index, tuple) else (index,)
         needed = list(shape)
@@ -418,7 +458,8 @@ def _broadcast(node: Node) -> Iterator[Wish]:
 
 _DIMENSION = re.compile(r"expected to be in range of \[-(\d+), \d+\], but got (-?\d+)")
 _SMALL = re.compile(
-    "too small|should be less than|greater than actual|more than 1 value|must match (except|the size)"
+    "too small|should be less than|greater than (actual|zero)|more than 1 value"
+    "|must match (except|the size)|should not be zero"
 )
 _EXPECTED = re.compile(r"[Ee]xpected (\d)D|(\d)D (?:or \dD )?(?:\([^)]*\) )?tensor")
 

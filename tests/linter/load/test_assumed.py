@@ -90,3 +90,73 @@ def test_a_forward_that_raises(lint):
     assert (note.code, note.severity) == ("NNL004", "note")
     assert "with assumed arguments, forward raises ValueError: no such mode" in note.message
     assert report.models[0].obstacle == "forward"
+
+
+LAST = """
+def activation(kind):
+    if kind == "relu":
+        return nn.ReLU()
+    if kind == "soft":
+        return nn.LogSoftmax(dim=1)
+    return nn.Identity()
+
+class Head(nn.Module):
+    def __init__(self, options):
+        super().__init__()
+        self.fc = nn.Linear(20, 8)
+        self.act = activation(options["last"])
+        self.drop = nn.Dropout(options["drop"])
+
+    def forward(self, x):
+        return {result}
+
+def step(head: Head, x, y):
+    return F.nll_loss(head(x), y)
+"""
+ACTIVATION = "an argument that was assumed may choose the last activation"
+RATE = "the rate of the last dropout was assumed, it may be 0"
+SURE = {"parameters": "", "first": "20", "second": "20"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "result", "reason"),
+    [
+        ("relu-on-logits", "self.act(self.fc(x))", ACTIVATION),
+        ("nll-without-log-softmax", "self.act(self.fc(x))", ACTIVATION),
+        ("dropout-on-output", "self.drop(self.fc(x))", RATE),
+    ],
+)
+def test_the_last_layer(check, rule, result, reason):
+    report = check(rule, tail=LAST.format(result=result), **SURE)
+    assert report.findings == ()
+    assert [c.reason for c in report.checks if c.model == "Head"] == [reason]
+
+
+def test_a_last_layer_that_no_assumption_chooses(check):
+    tail = LAST.format(result="F.relu(self.fc(x))")
+    assert check("relu-on-logits", tail=tail, **SURE).findings
+
+
+def test_an_activation_that_an_assumed_switch_may_bring(check):
+    tail = LAST.format(result="self.fc(x)")
+    assert check("nll-without-log-softmax", tail=tail, **SURE).findings
+    switched = "torch.log_softmax(self.fc(x), 1) if self.last == 'soft' else self.fc(x)"
+    tail = LAST.format(result=switched)
+    tail = tail.replace('self.act = activation(options["last"])', 'self.last = options["last"]')
+    report = check("nll-without-log-softmax", tail=tail, **SURE)
+    assert report.findings == ()
+
+
+def test_the_number_of_classes_of_a_binary_loss(check):
+    tail = LAST.format(result="self.out(x)").replace(
+        "self.fc =", "self.out = nn.Linear(20, options['classes'])\n        self.fc ="
+    )
+    tail = tail.replace(
+        "    return F.nll_loss(head(x), y)",
+        "    out = head(x)\n    out.argmax(1)\n"
+        "    return F.binary_cross_entropy_with_logits(out, y)",
+    )
+    report = check("binary-loss-on-multiclass", tail=tail, **SURE)
+    assert report.findings == ()
+    known = tail.replace("options['classes']", "12")
+    assert check("binary-loss-on-multiclass", tail=known, **SURE).findings

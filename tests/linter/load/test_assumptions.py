@@ -201,6 +201,31 @@ def test_what_a_dict_of_keywords_hands_on(assumed):
     assert found == {"Net(depth)": "2", "Net(width)": "64"}
 
 
+KID = """
+class Kid(Net):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (KID.replace(", **kwargs", ""), "Kid was not analysed: its constructor hands on arguments"),
+        (
+            f"{KID}        self.more = torch.zeros(nowhere.depth)\n",
+            "with Net(width)=64, Net(depth)=2 it",
+        ),
+    ],
+)
+def test_what_is_not_handed_on_is_no_fault_of_the_class(lint, text, reason):
+    text = f"{HEAD}import nowhere\n{net('width, *, depth', FC)}{text}"
+    report = lint(text, "net.py:Kid")
+    (finding,) = report.findings
+    assert finding.code == "NNL004"
+    assert reason in finding.message
+
+
 def test_a_default_of_none_that_does_not_do(assumed):
     found = assumed(net("opt=None", "self.fc = nn.Linear(opt.width, 2)"))
     assert found == {"opt.width": "64"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -67,3 +70,24 @@ def test_who_cannot_do_without_them_is_told_so():
     with pytest.raises(IndexError) as caught:
         copy_all(torch.load("nowhere.pth"))
     assert standin.cause(caught.value) == standin.MISSING_WEIGHTS
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_library_that_puts_weights_into_its_models_puts_none(tmp_path, monkeypatch, early):
+    package = tmp_path / "zoo"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "loading.py").write_text(
+        "def put(model, url): raise OSError(url)\n"
+        "def make(model):\n    put(model, 'https://nowhere.invalid')\n    return model\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    net = nn.Linear(2, 2)
+    if early:
+        importlib.import_module("zoo.loading")
+    monkeypatch.setattr(weights, "_LOADERS", {"zoo.loading": ("put",)})
+    with weights.absent():
+        module = importlib.import_module("zoo.loading")
+        assert module.make(net) is net
+    for name in ("zoo", "zoo.loading"):
+        monkeypatch.delitem(sys.modules, name)

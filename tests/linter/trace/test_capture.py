@@ -311,6 +311,31 @@ def test_a_check_of_the_input_type_is_no_error() -> None:
     assert "linear" in names(graph_of(body))
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        "assert isinstance(clips, Clips), 'give clips'",
+        "assert type(clips) is Clips",
+        "if not isinstance(clips, Clips):\n            raise ValueError('give clips')",
+    ],
+)
+def test_an_input_of_a_kind_that_is_not_found_is_no_error(check: str) -> None:
+    body = f"""    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, clips):
+        {check}
+        return self.fc(clips.frames)
+
+
+class Clips:
+    frames = None
+"""
+    with pytest.raises(NotTraceableError, match="no input was found"):
+        graph_of(body)
+
+
 def test_tracing_leaves_the_model_as_it_was() -> None:
     text = HEAD + BRANCH
     module = types.ModuleType("model")

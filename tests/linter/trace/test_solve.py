@@ -264,3 +264,113 @@ def forward(self, images, targets=None):
     for record in records.items:
         assert isinstance(record, Keyed)
         assert {key for key, _ in record.items} == {"boxes", "labels"}
+
+
+def test_the_size_of_an_image_is_found_from_a_table_of_positions() -> None:
+    found = solved(
+        "self.patch = nn.Conv2d(3, 8, 4, 4)\nself.positions = nn.Parameter(torch.zeros(1, 144, 8))",
+        """
+def forward(self, x):
+    return self.patch(x).flatten(2).transpose(1, 2) + self.positions
+""",
+    )
+    assert shapes(found.state) == {"x": (4, 3, 48, 48)}
+
+
+def test_an_image_that_the_code_calls_too_small_is_enlarged() -> None:
+    found = solved(
+        "self.conv = nn.Conv2d(3, 8, 4, 4)",
+        """
+def forward(self, x):
+    x = self.conv(x)
+    if x.shape[-1] < 16:
+        raise ValueError("feature maps are too small for four levels")
+    return x
+""",
+    )
+    assert shapes(found.state) == {"x": (4, 3, 64, 64)}
+
+
+@pytest.mark.parametrize(
+    ("layers", "check"),
+    [
+        ("", 'assert x.shape[2] == 40 and x.shape[3] == 40, "must be 40x40"'),
+        (
+            "self.size = (40, 40)",
+            """assert (
+        x.shape[-2] == self.size[0]
+        and x.shape[-1] == self.size[1]
+    ), f"not {self.size}\"""",
+        ),
+    ],
+)
+def test_the_size_of_an_image_is_taken_from_an_assertion(layers: str, check: str) -> None:
+    found = solved(
+        f"self.conv = nn.Conv2d(3, 8, 3)\n{layers}",
+        f"def forward(self, x):\n    {check}\n    return self.conv(x)",
+    )
+    assert shapes(found.state) == {"x": (4, 3, 40, 40)}
+
+
+def test_the_size_of_an_image_is_found_from_a_table_that_it_is_multiplied_with() -> None:
+    found = solved(
+        "self.conv = nn.Conv2d(1, 8, 9, 2)\nself.table = nn.Parameter(torch.zeros(10, 100, 8, 16))",
+        """
+def forward(self, x):
+    x = self.conv(x).flatten(2).transpose(1, 2)
+    return (x[None, :, :, None, :] @ self.table[:, None]).sum((0, 2))
+""",
+    )
+    assert shapes(found.state)["x"][2:] in {(27, 27), (28, 28)}
+
+
+def test_a_mask_gets_the_sizes_of_what_it_is_a_mask_for() -> None:
+    found = solved(
+        "self.fc = nn.Linear(8, 4)",
+        """
+def forward(self, x):
+    order = x.mean(2).sort(1)[1][:, :20]
+    first = order[:, :1].repeat(1, 20)
+    far = order > 30
+    order[far] = first[far]
+    return self.fc(x).mean(1)
+""",
+    )
+    assert shapes(found.state)["x"][1] >= 20
+
+
+def test_an_image_is_enlarged_for_windows_that_are_parts_of_it() -> None:
+    found = solved(
+        "self.conv = nn.Conv2d(3, 8, 4, 16)",
+        """
+def forward(self, x):
+    x = self.conv(x)
+    return F.avg_pool2d(x, 2, stride=x.shape[-1] // 6)
+""",
+    )
+    assert shapes(found.state)["x"][2] >= 96
+
+
+def test_the_same_call_is_told_from_others_of_its_kind() -> None:
+    found = solved(
+        "self.patch = nn.Conv2d(3, 8, 4, 4)\nself.positions = nn.Parameter(torch.zeros(1, 144, 8))",
+        """
+def forward(self, x):
+    return [y + z for y, z in ((x, x), (self.patch(x).flatten(2).mT, self.positions))][1]
+""",
+    )
+    assert shapes(found.state) == {"x": (4, 3, 48, 48)}
+
+
+def test_what_an_assertion_of_torch_asks_for_is_read_as_well() -> None:
+    found = solved(
+        "self.conv = nn.Conv2d(3, 4, 3)",
+        """
+def forward(self, x):
+    batch, channels, height, width = x.shape
+    torch._assert(height == 48, f"the height {height} is not that of the model, 48")
+    torch._assert(width == 48, f"the width {width} is not that of the model, 48")
+    return self.conv(x)
+""",
+    )
+    assert shapes(found.state) == {"x": (4, 3, 48, 48)}

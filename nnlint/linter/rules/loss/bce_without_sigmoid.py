@@ -10,9 +10,11 @@ from nnlint.linter.operators import activation as act
 from nnlint.linter.operators import arithmetic as math_ops
 from nnlint.linter.operators.base import Family
 from nnlint.linter.operators.loss import BCE
+from nnlint.linter.rules.assumptions import may_be_assumed
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.loss.origins import SIGMOIDS, SOFTMAXES, Origins
 from nnlint.linter.rules.loss.predictions import (
+    BY_ASSUMPTION,
     loss_place,
     predictions,
     title,
@@ -102,7 +104,9 @@ class BceWithoutSigmoid(Rule):
             if all(_within_unit(node) for node in origin.nodes):
                 continue
             outside = [node for node in origin.nodes if _leaves_unit(node)]
-            if origins.raw(prediction):
+            if may_be_assumed(graph, origin.nodes, lacking=True):
+                yield BY_ASSUMPTION
+            elif origins.raw(prediction):
                 for node in origin.nodes:
                     yield self._found(graph, node, loss, "raw logits go")
             elif len(outside) == len(origin.nodes) and len(origin.ops) == 1:

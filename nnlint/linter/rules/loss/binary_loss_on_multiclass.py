@@ -12,6 +12,7 @@ from nnlint.linter.graph import ModelGraph, Node, sources
 from nnlint.linter.operators.base import Family
 from nnlint.linter.operators.loss import BINARY, CROSS_ENTROPY, NLL_LOSS
 from nnlint.linter.operators.moving import ONE_HOT
+from nnlint.linter.rules.assumptions import is_assumed_number
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.loss.origins import SIGMOIDS, fold
 from nnlint.linter.rules.loss.predictions import loss_place, predictions, title
@@ -134,6 +135,9 @@ class BinaryLossOnMulticlass(Rule):
                 _picked(graph, loss, use, shape),
                 (0 if met is None else shape[1], met),
             ):
+                if classes > 2 and is_assumed_number(graph, classes):
+                    yield NotChecked("the number of classes may be one that was assumed")
+                    break
                 if classes > 2:
                     yield self._found(graph, loss, classes, place)
                     break

@@ -9,9 +9,11 @@ from nnlint.linter.graph import ModelGraph, Node
 from nnlint.linter.operators.activation import LOG_SOFTMAX
 from nnlint.linter.operators.arithmetic import LOG
 from nnlint.linter.operators.loss import CROSS_ENTROPY
+from nnlint.linter.rules.assumptions import may_be_assumed
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.loss.origins import SOFTMAXES, Origins
 from nnlint.linter.rules.loss.predictions import (
+    BY_ASSUMPTION,
     hidden_behind_unknown,
     loss_place,
     predictions,
@@ -99,7 +101,10 @@ class LogSoftmaxBeforeCrossEntropy(Rule):
         origins = Origins()
         for loss, prediction in predictions(graph, frozenset({CROSS_ENTROPY})):
             origin = origins.of(prediction)
-            if all(_is_log_softmax(origins, node) for node in origin.nodes):
+            found = all(_is_log_softmax(origins, node) for node in origin.nodes)
+            if found and may_be_assumed(graph, origin.nodes):
+                yield BY_ASSUMPTION
+            elif found:
                 for node in origin.nodes:
                     yield self.finding(
                         graph,

@@ -10,9 +10,11 @@ from nnlint.linter.operators import activation as act
 from nnlint.linter.operators import arithmetic as math_ops
 from nnlint.linter.operators.base import Family
 from nnlint.linter.operators.loss import NLL_LOSS
+from nnlint.linter.rules.assumptions import may_be_assumed
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.loss.origins import SOFTMAXES, Origin, Origins
 from nnlint.linter.rules.loss.predictions import (
+    BY_ASSUMPTION,
     loss_place,
     predictions,
     title,
@@ -119,6 +121,9 @@ class NllWithoutLogSoftmax(Rule):
             if origin.ops & _LOGARITHMS:
                 continue
             text = _not_logarithmic(origins, origin, prediction)
+            if text and may_be_assumed(graph, origin.nodes, lacking=True):
+                yield BY_ASSUMPTION
+                continue
             if text:
                 for node in origin.nodes:
                     yield self._found(graph, node, loss, text)

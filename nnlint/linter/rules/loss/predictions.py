@@ -55,6 +55,9 @@ def unknown_operation(node: Node) -> NotChecked:
     return NotChecked(f"what {title(node)} does between the output and its loss is not known")
 
 
+BY_ASSUMPTION = NotChecked("an argument that was assumed may choose the last activation")
+
+
 def title(node: Node) -> str:
     """Return the name of a node's operation as messages show it."""
     return (

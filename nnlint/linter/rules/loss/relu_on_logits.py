@@ -9,9 +9,11 @@ from nnlint.linter.graph import ModelGraph, Node
 from nnlint.linter.operators import activation as act
 from nnlint.linter.operators import arithmetic as math_ops
 from nnlint.linter.operators.loss import BCE, CLASSIFICATION
+from nnlint.linter.rules.assumptions import may_be_assumed
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.loss.origins import SIGMOIDS, SOFTMAXES, Origins
 from nnlint.linter.rules.loss.predictions import (
+    BY_ASSUMPTION,
     class_count,
     loss_place,
     predictions,
@@ -103,7 +105,11 @@ class ReluOnLogits(Rule):
         """Yield the ReLUs that make the logits of a classification loss."""
         origins = Origins()
         for loss, prediction in predictions(graph, CLASSIFICATION):
-            for node, mapped in _logits(origins, prediction):
+            found = _logits(origins, prediction)
+            if found and may_be_assumed(graph, [node for node, _ in found]):
+                yield BY_ASSUMPTION
+                continue
+            for node, mapped in found:
                 # A bare ReLU before BCELoss is bce-without-sigmoid.
                 if mapped or loss.op is not BCE:
                     yield self._found(graph, node, loss, class_count(prediction))

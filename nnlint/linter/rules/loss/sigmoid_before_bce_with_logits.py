@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from nnlint.linter.findings import Finding, Severity
 from nnlint.linter.graph import ModelGraph
 from nnlint.linter.operators.loss import BCE_WITH_LOGITS, MULTILABEL_SOFT_MARGIN
+from nnlint.linter.rules.assumptions import may_be_assumed
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.loss.origins import SIGMOIDS, Origins
 from nnlint.linter.rules.loss.predictions import (
+    BY_ASSUMPTION,
     hidden_behind_unknown,
     loss_place,
     predictions,
@@ -99,7 +101,9 @@ class SigmoidBeforeBceWithLogits(Rule):
         origins = Origins(resampled=True)
         for loss, prediction in predictions(graph, _LOSSES):
             origin = origins.of(prediction)
-            if origin.ops <= SIGMOIDS:
+            if origin.ops <= SIGMOIDS and may_be_assumed(graph, origin.nodes):
+                yield BY_ASSUMPTION
+            elif origin.ops <= SIGMOIDS:
                 for node in origin.nodes:
                     yield self.finding(
                         graph,

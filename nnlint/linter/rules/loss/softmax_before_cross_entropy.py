@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from nnlint.linter.findings import Finding, Severity
 from nnlint.linter.graph import ModelGraph, Node
 from nnlint.linter.operators.loss import CROSS_ENTROPY
+from nnlint.linter.rules.assumptions import may_be_assumed
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.loss.origins import SOFTMAXES, Origins
 from nnlint.linter.rules.loss.predictions import (
+    BY_ASSUMPTION,
     class_count,
     hidden_behind_unknown,
     loss_place,
@@ -106,7 +108,9 @@ class SoftmaxBeforeCrossEntropy(Rule):
         origins = Origins(resampled=True)
         for loss, prediction in predictions(graph, frozenset({CROSS_ENTROPY})):
             origin = origins.of(prediction)
-            if origin.ops <= SOFTMAXES:
+            if origin.ops <= SOFTMAXES and may_be_assumed(graph, origin.nodes):
+                yield BY_ASSUMPTION
+            elif origin.ops <= SOFTMAXES:
                 for node in origin.nodes:
                     yield self._found(graph, node, loss, class_count(prediction))
             elif (unknown := hidden_behind_unknown(origins, origin, SOFTMAXES)) is not None:

@@ -8,6 +8,7 @@ from nnlint.linter.findings import Finding, Related, Severity
 from nnlint.linter.graph import ModelGraph, Node, data_inputs, takes_one
 from nnlint.linter.operators import loss as losses
 from nnlint.linter.operators.base import Family
+from nnlint.linter.rules.assumptions import is_assumed_number
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.normalisation import flow
 
@@ -108,7 +109,10 @@ class DropoutOnOutput(Rule):
             prediction = loss.args.get("input")
             if loss.op in _PREDICTED and isinstance(prediction, Node):
                 for node in _dropouts(prediction, seen):
-                    yield self._found(graph, node, loss)
+                    if is_assumed_number(graph, flow.rate(node)):
+                        yield NotChecked("the rate of the last dropout was assumed, it may be 0")
+                    else:
+                        yield self._found(graph, node, loss)
         if not graph.loss_known and any(_dropouts(output, seen) for output in graph.outputs):
             yield NotChecked(
                 "the model ends in dropout and no loss was found for it; name it with --loss"

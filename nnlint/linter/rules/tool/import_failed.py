@@ -11,8 +11,8 @@ class ImportFailed(ToolRule):
 
     ## What it does
     Reports a file that does not parse, and a model whose definitions raise when they are executed,
-    or that raises when it is built or called. Also one that hangs, crashes Python, ends the
-    program, or needs more memory than the limit.
+    or that raises when it is built or called. Also one that hangs, crashes Python or ends the
+    program.
 
     ## Why is this bad?
     The model would fail in training just the same, and nothing else can be said about it until it

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 from nnlint.linter.findings import Finding, Severity
 from nnlint.linter.graph import ModelGraph, Node
 from nnlint.linter.operators.base import Family
+from nnlint.linter.rules.assumptions import asked, ifs_around
 from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.wiring.gradients import (
     Gradients,
@@ -211,20 +211,9 @@ def _is_frozen_part(graph: ModelGraph, node: Node, cut: list[Trained], tops: lis
 
 def _is_chosen(graph: ModelGraph, node: Node) -> bool:
     """Tell whether a condition on something else than training decides about a cut."""
-    place = node.location
-    if graph.source is None or place is None or node.stitched or place.path != graph.source.path:
-        return False
-    for each in ast.walk(graph.source.tree):
-        if not isinstance(each, ast.If):
-            continue
-        for body in (each.body, each.orelse):
-            if body and body[0].lineno <= place.line <= (body[-1].end_lineno or 0):
-                asked = {one.attr for one in ast.walk(each.test) if isinstance(one, ast.Attribute)}
-                # A class or function may stand in an `if` as well, as in a main block.
-                inside = not any(isinstance(one, ast.FunctionDef | ast.ClassDef) for one in body)
-                if inside and asked - {"training"}:
-                    return True
-    return False
+    return not node.stitched and any(
+        asked(each.test) for each in ifs_around(graph.source, node.location)
+    )
 
 
 def _is_own(graph: ModelGraph, cls: type) -> bool:

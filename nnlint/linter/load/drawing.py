@@ -1,0 +1,52 @@
+"""Draws the weights of large layers in a fraction of the time."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+# Elements beyond which a tensor is filled with copies of one drawn block. A prime, so that no two
+# rows of a matrix are the same stretch of the block.
+BLOCK = 4_000_037
+_METHODS = ("uniform_", "normal_")
+
+
+@contextlib.contextmanager
+def repeated() -> Iterator[None]:
+    """Fill large tensors with copies of one block of random numbers meanwhile.
+
+    Rules look at how weights are distributed, not at which they are; drawing the 700 million
+    weights of a file with five sizes of a model takes ten seconds, copying them less than one.
+    """
+    originals = {name: getattr(torch.Tensor, name) for name in _METHODS}
+    truncated = torch.nn.init._no_grad_trunc_normal_  # what trunc_normal_ ends in
+    for name, original in originals.items():
+        setattr(torch.Tensor, name, _tiled(original))
+    torch.nn.init._no_grad_trunc_normal_ = _tiled(truncated)
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(torch.Tensor, name, original)
+        torch.nn.init._no_grad_trunc_normal_ = truncated
+
+
+def _tiled(draw: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(draw)
+    def fill(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if type(tensor).__torch_function__ is not torch.Tensor.__torch_function__:
+            return draw(tensor, *args, **kwargs)
+        if tensor.numel() <= 2 * BLOCK or not tensor.is_contiguous() or tensor.is_meta:
+            return draw(tensor, *args, **kwargs)
+        block = draw(torch.empty(BLOCK, dtype=tensor.dtype), *args, **kwargs)
+        flat = tensor.detach().view(-1)
+        whole = flat.numel() // BLOCK
+        flat[: whole * BLOCK].view(whole, BLOCK).copy_(block)
+        flat[whole * BLOCK :].copy_(block[: flat.numel() - whole * BLOCK])
+        return tensor
+
+    return fill
