@@ -81,11 +81,17 @@ class Fade:
 
 
 def chains(graph: ModelGraph, least: int = 2) -> list[Chain]:
-    """Return the chains of a graph with at least so many layers."""
+    """Return the chains of a graph with at least so many layers.
+
+    Layers that get trained weights after they are built are left out: how they start is not known.
+    """
+    loaded = _loaded(graph)
     following: dict[Node, tuple[Node, tuple[Node, ...]]] = {}
     reached: set[Node] = set()
     for node in graph.nodes:
         if node.op in WEIGHTED and node.grad and not node.stitched:
+            if any(f"{node.path}.".startswith(prefix) for prefix in loaded):
+                continue
             found = _next(node)
             if found is not None and found[0] not in reached:
                 following[node] = found
@@ -106,6 +112,14 @@ def chains(graph: ModelGraph, least: int = 2) -> list[Chain]:
         if len(layers) >= least:
             result.append(Chain(tuple(layers), tuple(between)))
     return result
+
+
+def _loaded(graph: ModelGraph) -> list[str]:
+    """Return the beginnings of the paths of modules that trained weights are meant for."""
+    from nnlint.linter.load.weights import LOADED
+
+    paths = (path for path, module in graph.model.named_modules() if LOADED in module.__dict__)
+    return [f"{path}." if path else "" for path in paths]
 
 
 def _next(node: Node) -> tuple[Node, tuple[Node, ...]] | None:

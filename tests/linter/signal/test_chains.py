@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from predicting import graph_of
 
+from nnlint.linter.load.weights import LOADED
 from nnlint.linter.signal.chains import chains, fades, signal_of
 
 
@@ -61,6 +62,13 @@ class Again(nn.Module):
 
 def test_steps_of_one_layer_are_no_chain() -> None:
     assert all(length <= 2 for length in lengths(Again()))
+
+
+def test_layers_that_get_trained_weights_are_no_chain() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    assert lengths(model) == [2]
+    model.__dict__[LOADED] = True
+    assert lengths(model) == []
 
 
 def test_a_fade_tells_its_factor_for_each_layer() -> None:
