@@ -29,7 +29,7 @@ def source(call: Call) -> tuple[int | None, Gradient]:
     content = call.content()
     index = 0 if isinstance(content, tuple) else None
     x = content[0] if isinstance(content, tuple) else content
-    g = _LOSSES[op](call, x)
+    g = _LOSSES[op](x)
     reduction = call.node.arg("reduction", "mean")
     if reduction == "sum":
         g = replace(g, power=g.power * float(_terms(op, x)) ** 2)
@@ -50,7 +50,7 @@ def _terms(op: Operator | None, x: Value) -> int:
     )
 
 
-def _cross_entropy(call: Call, x: Value) -> Gradient:
+def _cross_entropy(x: Value) -> Gradient:
     """(softmax(z) - y) / n for labels y drawn evenly from C classes.
 
     E (p - y)^2 = E p^2 - 2 E p / C + 1 / C, over Gaussian logits.
@@ -69,7 +69,6 @@ def _cross_entropy(call: Call, x: Value) -> Gradient:
     common = float((mean - 1 / classes).square().mean()) / total if total > 0 else 0.0
     varying = float(p.var(0, unbiased=False).mean())
     own = x.shared * varying / total if rank > 2 and total > 0 else 0.0
-    del call
     sizes = [1, classes, *(1,) * (rank - 2)]
     return Gradient(
         x.shape,
@@ -90,17 +89,15 @@ def _drawn(x: Value, classes: int) -> torch.Tensor:
     return torch.softmax(mean + z * var.clamp(min=0).sqrt(), 1)
 
 
-def _nll(call: Call, x: Value) -> Gradient:
+def _nll(x: Value) -> Gradient:
     """-1 / n at the label of each sample."""
-    del call
     classes = x.shape[1] if len(x.shape) > 1 else 1
     n = prod(x.shape) // classes
     return Gradient(x.shape, x.roles, numbers(1 / classes / n**2, len(x.shape)), 1 / classes)
 
 
-def _squared(call: Call, x: Value) -> Gradient:
+def _squared(x: Value) -> Gradient:
     """2 (x - t) / n for targets t of mean 0 and variance 1."""
-    del call
     n = prod(x.shape)
     power = 4 * (x.square + 1.0) / n**2
     total = float(power.mean())
@@ -109,18 +106,16 @@ def _squared(call: Call, x: Value) -> Gradient:
     return Gradient(x.shape, x.roles, power, common, own)
 
 
-def _absolute(call: Call, x: Value) -> Gradient:
+def _absolute(x: Value) -> Gradient:
     """sign(x - t) / n."""
-    del call
     n = prod(x.shape)
     spread = x.mean.square() / (x.var + 1.0)
     common = float((spread / (spread + 1.57)).mean())
     return Gradient(x.shape, x.roles, numbers(1 / n**2, len(x.shape)), common)
 
 
-def _binary_logits(call: Call, x: Value) -> Gradient:
+def _binary_logits(x: Value) -> Gradient:
     """(sigmoid(z) - y) / n for labels y that are 0 or 1 alike."""
-    del call
     n = prod(x.shape)
     rank = len(x.shape)
     generator = torch.Generator().manual_seed(0)
@@ -132,9 +127,8 @@ def _binary_logits(call: Call, x: Value) -> Gradient:
     return Gradient(x.shape, x.roles, power / n**2, min(common, 1.0))
 
 
-def _binary(call: Call, x: Value) -> Gradient:
+def _binary(x: Value) -> Gradient:
     """(p - y) / (p (1 - p) n) for probabilities p."""
-    del call
     n = prod(x.shape)
     p = x.mean.clamp(1e-6, 1 - 1e-6)
     power = 0.5 / p.square() + 0.5 / (1 - p).square()
@@ -142,7 +136,7 @@ def _binary(call: Call, x: Value) -> Gradient:
     return Gradient(x.shape, x.roles, power / n**2, min(common, 1.0))
 
 
-_LOSSES: dict[Operator | None, Callable[[Call, Value], Gradient]] = {
+_LOSSES: dict[Operator | None, Callable[[Value], Gradient]] = {
     ops.CROSS_ENTROPY: _cross_entropy,
     ops.NLL_LOSS: _nll,
     ops.MSE: _squared,

@@ -57,7 +57,7 @@ class Value:
     @property
     def rms(self) -> float:
         """Root mean square over all of it."""
-        return float(average(self.square, self.shape).sqrt())
+        return float(self.square.mean().sqrt())
 
     @property
     def constant(self) -> bool:
@@ -107,7 +107,7 @@ class Gradient:
     @property
     def total(self) -> float:
         """Mean square over all of it."""
-        return float(average(self.power, self.shape))
+        return float(self.power.mean())
 
     @property
     def rest(self) -> float:
@@ -118,12 +118,6 @@ class Gradient:
 def numbers(value: float, rank: int) -> torch.Tensor:
     """Return one number as moments of `rank` dimensions."""
     return torch.full((1,) * rank, value, dtype=torch.float64)
-
-
-def average(moments: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """Return the mean over all elements; a size of 1 stands for equal values."""
-    del shape
-    return moments.mean()
 
 
 def folded(value: Value, roles: str) -> Value:

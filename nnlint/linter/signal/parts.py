@@ -214,7 +214,7 @@ def _plain_slice(item: slice) -> slice:
     return slice(number(item.start), number(item.stop), number(item.step))
 
 
-def _plain_index(call: Call, index: Any) -> Any:
+def _plain_index(index: Any) -> Any:
     def one(item: Any) -> Any:
         if isinstance(item, Node):
             if item.value is not None:
@@ -224,7 +224,6 @@ def _plain_index(call: Call, index: Any) -> Any:
             raise UnfollowedError("its index is only known when the model runs")
         return item
 
-    del call
     if isinstance(index, (tuple, list)):
         return tuple(one(i) for i in index)
     return one(index)
@@ -234,7 +233,7 @@ def _plain_index(call: Call, index: Any) -> Any:
 def getitem(call: Call) -> Step:
     """Follow x[...]: one of several results, or a part of a value."""
     content = call.content()
-    index = _plain_index(call, call.node.args.get("index"))
+    index = _plain_index(call.node.args.get("index"))
     source = call.source()
     if isinstance(content, tuple):
         if not isinstance(index, int) or not -len(content) <= index < len(content):
@@ -286,7 +285,7 @@ def selected(call: Call) -> Step:
     elif op is ops.SLICE:
         index = slice(call.plain("start"), call.plain("end"), call.plain("step"))
     else:
-        index = _plain_index(call, call.node.args.get("index"))
+        index = _plain_index(call.node.args.get("index"))
     value, undo = _indexed(x, (*[slice(None)] * dim, index))
 
     def pull(g: Gradient) -> Iterator[Pulled]:

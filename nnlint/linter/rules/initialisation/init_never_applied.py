@@ -126,7 +126,7 @@ class InitNeverApplied(Rule):
                 continue
             if owner is None and not _takes_module(function):
                 continue
-            if owner is not None and _inherited(classes[owner], function.name, graph.model):
+            if owner is not None and _inherited(classes[owner], function.name):
                 continue
             if not trains:
                 elsewhere = True
@@ -280,9 +280,8 @@ def _takes_module(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return needed == 1 and not arguments.vararg
 
 
-def _inherited(cls: type, name: str, model: nn.Module) -> bool:
+def _inherited(cls: type, name: str) -> bool:
     """Tell whether a base class may call a method: it has it as well, or is of some library."""
-    del model
     own = cls.__module__
     for base in cls.__mro__[1:]:
         if base.__module__ in {own, "builtins"}:
