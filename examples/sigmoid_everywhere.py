@@ -18,7 +18,7 @@ class SigmoidNet(nn.Module):
         self.fc2 = nn.Linear(128, 10)
 
     def forward(self, images):
-        x = torch.sigmoid(self.conv1(images))
+        x = torch.sigmoid(self.conv1(images))  # expect: saturating-stack
         x = torch.sigmoid(self.conv2(x))
         x = F.max_pool2d(x, 2)
         x = torch.flatten(x, 1)

@@ -8,7 +8,7 @@ from torch import nn
 class ConstantNet(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, kernel_size=3)  # expect: constant-init
+        self.conv1 = nn.Conv2d(1, 32, kernel_size=3)  # expect: constant-init # expect: exploding-init
         self.conv2 = nn.Conv2d(32, 64, kernel_size=3)  # expect: constant-init
         self.fc1 = nn.Linear(64 * 12 * 12, 128)  # expect: constant-init
         self.fc2 = nn.Linear(128, 10)

@@ -12,6 +12,7 @@ from nnlint.linter.discover.source import Source
 from nnlint.linter.findings import Check, Finding
 from nnlint.linter.load import built, devices, unwritten
 from nnlint.linter.load.build import NotBuildableError, build
+from nnlint.linter.load.initialised import Recorder
 from nnlint.linter.rules.base import Rule, all_rules
 from nnlint.linter.settings import ModelSettings
 from nnlint.linter.trace.positions import UserCode
@@ -37,6 +38,7 @@ def lint_text(
     module.__file__ = path
     findings: list[Finding] = []
     checks: list[Check] = []
+    recorder = Recorder(code)
     with (
         warnings.catch_warnings(),
         devices.on_cpu(),
@@ -44,13 +46,16 @@ def lint_text(
         unwritten.marking(),
     ):
         warnings.simplefilter("ignore")
-        exec(compile(text, path, "exec"), module.__dict__)  # noqa: S102 - a fixture of ours
+        with recorder:
+            exec(compile(text, path, "exec"), module.__dict__)  # noqa: S102 - a fixture of ours
         for target in discover(source):
             chosen = (models or {}).get(target.name, settings or ModelSettings())
             try:
-                model = build(module, target, chosen)
+                with recorder:
+                    model = build(module, target, chosen)
             except NotBuildableError:
                 continue
+            recorder.attach(model)
             result = engine.analyse(
                 model,
                 target=target,

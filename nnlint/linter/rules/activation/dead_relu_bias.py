@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from nnlint.linter.findings import Finding, Severity
 from nnlint.linter.graph import ModelGraph, Node, consumers
@@ -10,6 +11,10 @@ from nnlint.linter.operators.activation import RELU, RELU6
 from nnlint.linter.operators.base import Family
 from nnlint.linter.operators.linear import CONVOLUTIONS, LINEAR
 from nnlint.linter.rules.base import Category, NotChecked, Rule
+from nnlint.linter.signal.chains import signal_of
+
+if TYPE_CHECKING:
+    import torch
 
 # A standard normal value lies above 5 once in 3.5 million draws.
 DEVIATIONS = 5.0
@@ -61,10 +66,11 @@ class DeadReluBias(Rule):
     ```
 
     ## How it is decided
-    For inputs of unit mean square the weights w of a unit contribute at most ||w||_1 on inputs of
-    size one, and a standard deviation of ||w||_2 on random ones. A unit counts as dead when its
-    bias is below both -||w||_1 and -5 ||w||_2. The rule speaks when more than half of the units
-    are dead. `nnlint probe` settles it: dead-units.
+    The prediction of docs/signal.md gives mean and standard deviation of what goes into each ReLU,
+    for standard normal inputs of the model. A unit counts as dead when its bias is negative and its
+    mean lies five deviations below zero. Where values cannot be followed, inputs of unit mean
+    square are assumed: dead is then a bias below both -||w||_1 and -5 ||w||_2. The rule speaks when
+    more than half of the units are dead. `nnlint probe` settles it: dead-units.
 
     ## Known limits
     Inputs far larger than one (raw pixel values up to 255) may still open such units.
@@ -90,10 +96,12 @@ class DeadReluBias(Rule):
             # Healthy biases end here: one pass over a vector.
             if float(bias.detach().min()) > -1e-6:
                 continue
-            rows = weight.detach().flatten(1)
-            reach = rows.abs().sum(1).maximum(DEVIATIONS * rows.norm(dim=1))
-            dead = int((bias.detach() < -reach).sum())
             units = bias.numel()
+            rows = weight.detach().flatten(1)
+            # A bias that a single deviation of a weight's size outweighs needs no closer look.
+            if 2 * int((bias.detach() < -rows.norm(dim=1)).sum()) <= units:
+                continue
+            dead = _dead(graph, node, bias.detach(), rows)
             if 2 * dead > units:
                 low = float(bias.detach().min())
                 yield self.finding(
@@ -104,6 +112,16 @@ class DeadReluBias(Rule):
                     modules=(node.path,) if node.path else (),
                     evidence={"dead": dead, "units": units, "lowest_bias": low},
                 )
+
+
+def _dead(graph: ModelGraph, node: Node, bias: torch.Tensor, rows: torch.Tensor) -> int:
+    """Count the units that never open."""
+    value = signal_of(graph).value(node)
+    if value is not None and value.roles.count("c") == 1:
+        highest = (value.mean + DEVIATIONS * value.var.sqrt()).flatten()
+        return int(((highest < 0) & (bias < 0)).sum())
+    reach = rows.abs().sum(1).maximum(DEVIATIONS * rows.norm(dim=1))
+    return int((bias < -reach).sum())
 
 
 def _feeds_only_relus(node: Node) -> bool:
