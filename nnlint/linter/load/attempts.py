@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from nnlint.linter.discover.recipes import Construction, Plain
 from nnlint.linter.discover.targets import Target
 from nnlint.linter.engine import ModelResult
 from nnlint.linter.findings import Location
-from nnlint.linter.load import build, failures, standin, unwritten
+from nnlint.linter.load import build, failures, standin
 from nnlint.linter.load.assume.blame import Blame, blame, blame_line
 from nnlint.linter.load.assume.reading import Reader
 from nnlint.linter.load.assume.search import Search
@@ -78,6 +79,7 @@ class Subject:
         globals: Those that are filled with assumed values, until the next target.
         analyse: Traces a model and runs the rules.
         seconds: After which no further attempt is begun.
+        watched: What is entered while the model is built.
     """
 
     value: Any
@@ -89,6 +91,7 @@ class Subject:
     analyse: Analyse
     seconds: float
     known: Callable[[str], tuple[Any, ...]] = lambda _: ()
+    watched: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def attempt(subject: Subject) -> Outcome:
@@ -188,7 +191,7 @@ class _Run:
                 raise build.NotBuildableError(f"the given arguments do not fit: {error}") from error
             reached = 1
             build.seed()  # whatever the arguments have drawn
-            with unwritten.marking():
+            with subject.watched():
                 value = subject.value(*args, **kwargs)
             model = build.in_training(build.only_module(value, subject.target))
         except BaseException as error:  # noqa: BLE001 - the user's constructor may raise anything

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nnlint.linter.discover.targets import Target
-from nnlint.linter.load import importing, lazy, standin, unwritten
+from nnlint.linter.load import importing, lazy, standin
 from nnlint.linter.settings import ModelSettings
 
 
@@ -69,8 +69,7 @@ def lookup(module: types.ModuleType, target: Target, name: str = "") -> Any:
     """
     name = name or target.name
     try:
-        with unwritten.marking():
-            return importing.require(module, name)
+        return importing.require(module, name)
     except AttributeError as error:
         if error.__traceback__ is None or error.name not in name.split("."):
             raise

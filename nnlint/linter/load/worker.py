@@ -46,6 +46,7 @@ from nnlint.linter.load import (
 )
 from nnlint.linter.load.assume.known import known_values
 from nnlint.linter.load.filling import Filling
+from nnlint.linter.load.initialised import Recorder
 from nnlint.linter.load.protocol import Job, encode_event
 from nnlint.linter.rules.base import rule_by_key
 from nnlint.linter.trace.positions import UserCode
@@ -190,6 +191,7 @@ class _Work:
         self.source = Source.parse(job.path, job.text)
         self.code = UserCode(job.path, job.text, job.root)
         self.filling = Filling()
+        self.recorder = Recorder(self.code)
         self.known = known_values(self.source.tree)
         self.rules = [rule_by_key()[key] for key in job.rules]
 
@@ -231,6 +233,12 @@ class _Work:
         instead, other = self._do_value(index, twin, module, target.class_name)
         return (instead, other) if instead.report.analysed else (result, model)
 
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Watch how parameters get their values while the user's code builds models."""
+        with unwritten.marking(), self.recorder:
+            yield
+
     def _do_value(
         self, index: int, target: Target, module: ModuleType, name: str
     ) -> tuple[ModelResult, torch.nn.Module | None]:
@@ -238,7 +246,8 @@ class _Work:
         self.send({"event": "stage", "stage": "import", "target": index})
         self.filling.undo()
         try:
-            value = build.lookup(module, target, name)
+            with self._watched():
+                value = build.lookup(module, target, name)
         except build.NotBuildableError as error:
             finding = failures.not_analysed(target, str(error))
             return self._failed(target, finding, "no-module"), None
@@ -262,6 +271,7 @@ class _Work:
                 target,
                 self.job.settings[index],
                 module_of=importing.module_of,
+                watched=self._watched,
                 is_users=lambda filename: self.code.rank(filename) is not None,
                 globals=self.filling,
                 analyse=functools.partial(self._analyse, index, target),
@@ -278,6 +288,7 @@ class _Work:
         self, index: int, target: Target, model: torch.nn.Module, assumed: Mapping[str, str]
     ) -> ModelResult:
         self.send({"event": "stage", "stage": "analyse", "target": index})
+        self.recorder.attach(model)
         return engine.analyse(
             model,
             target=target,
