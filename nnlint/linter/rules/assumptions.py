@@ -42,6 +42,14 @@ def is_assumed_number(graph: ModelGraph, value: float | None) -> bool:
     return value is not None and str(value) in texts
 
 
+def _is_of_size(test: ast.expr) -> bool:
+    """Tell whether a condition compares numbers: an assumed size stands for the usual ones."""
+    return isinstance(test, ast.Compare) and any(
+        isinstance(each, ast.Constant) and type(each.value) in (int, float)
+        for each in (test.left, *test.comparators)
+    )
+
+
 def may_be_assumed(graph: ModelGraph, nodes: Iterable[Node], *, lacking: bool = False) -> bool:
     """Tell whether an assumed argument may have chosen the layers or calls of some nodes.
 
@@ -53,7 +61,8 @@ def may_be_assumed(graph: ModelGraph, nodes: Iterable[Node], *, lacking: bool = 
     if not graph.assumed:
         return False
     places = [place for node in nodes for place in (node.built, node.location)]
-    if any(asked(each.test) for place in places for each in ifs_around(graph.source, place)):
+    tests = [each.test for place in places for each in ifs_around(graph.source, place)]
+    if any(asked(test) and not _is_of_size(test) for test in tests):
         return True
     if not lacking or graph.source is None:
         return False

@@ -137,6 +137,18 @@ def test_a_last_layer_that_no_assumption_chooses(check):
     assert check("relu-on-logits", tail=tail, **SURE).findings
 
 
+def test_a_last_layer_for_the_usual_number_of_classes(check):
+    tail = LAST.format(result="x").replace(
+        "        return x",
+        "        x = self.fc(x)\n        if self.classes <= 2:\n            x = torch.sigmoid(x)\n"
+        "        else:\n            x = F.softmax(x, 1)\n        return x",
+    )
+    tail = tail.replace('activation(options["last"])', "nn.Identity()")
+    tail = tail.replace("self.fc =", "self.classes = options['classes']\n        self.fc =")
+    tail = tail.replace("F.nll_loss", "F.cross_entropy")
+    assert check("softmax-before-cross-entropy", tail=tail, **SURE).findings
+
+
 def test_an_activation_that_an_assumed_switch_may_bring(check):
     tail = LAST.format(result="self.fc(x)")
     assert check("nll-without-log-softmax", tail=tail, **SURE).findings
