@@ -195,18 +195,22 @@ class _Run:
                 value = subject.value(*args, **kwargs)
             model = build.in_training(build.only_module(value, subject.target))
         except BaseException as error:  # noqa: BLE001 - the user's constructor may raise anything
-            if self._hands_on_too_little(error):
+            if self._lacks_arguments(error, search):
                 reached = 0
             return Outcome(
                 reached, origin, search.assumed, error=error, construction=construction.location
             )
         return self._analysed(model, origin, search.assumed)
 
-    def _hands_on_too_little(self, error: BaseException) -> bool:
-        """Tell whether arguments are missing that would come through *args or **kwargs."""
-        return bool(blame(error, self.subject.is_users).missing) and build.is_open(
-            self.subject.value
-        )
+    def _lacks_arguments(self, error: BaseException, search: Search) -> bool:
+        """Tell whether arguments are missing that none of the parameters requires.
+
+        Those that *args or **kwargs would hand on, or those whose default of None does not do.
+        """
+        found = blame(error, self.subject.is_users)
+        if found.missing:
+            return build.is_open(self.subject.value)
+        return search.wants_optional(found)
 
     def _analysed(self, model: nn.Module, origin: Origin, assumed: Mapping[str, str]) -> Outcome:
         try:

@@ -181,10 +181,10 @@ def arguments_do_not_fit(
     flags = " ".join(f"--arg {name}=VALUE" for name in needed if name.isidentifier())
     taken = ", ".join(f"{_short(key, target)}={value}" for key, value in assumed.items())
     tried = f" with {_cut(taken)}" if taken else ""
-    needs = f"needs the argument{plural} {', '.join(needed)}" if needed else "hands on arguments"
+    needs = f"the argument{plural} {', '.join(needed)}" if needed else "more than its defaults"
     return not_analysed(
         target,
-        f"{call} {needs}, and{tried or ' without them'} it raises {describe(error)}",
+        f"{call} needs {needs}, and{tried or ' without it'} it raises {describe(error)}",
         hint=(
             f"Give {'them' if plural else 'it'} with `{flags}`, or in pyproject.toml: "
             f'[tool.nnlint.models."{target.location.path}:{target.name}"] '

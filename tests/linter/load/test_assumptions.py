@@ -211,7 +211,10 @@ class Kid(Net):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (KID.replace(", **kwargs", ""), "Kid was not analysed: its constructor hands on arguments"),
+        (
+            KID.replace(", **kwargs", ""),
+            "Kid was not analysed: its constructor needs more than its def",
+        ),
         (
             f"{KID}        self.more = torch.zeros(nowhere.depth)\n",
             "with Net(width)=64, Net(depth)=2 it",
@@ -224,6 +227,17 @@ def test_what_is_not_handed_on_is_no_fault_of_the_class(lint, text, reason):
     (finding,) = report.findings
     assert finding.code == "NNL004"
     assert reason in finding.message
+
+
+def test_options_that_are_called_like_a_model(assumed):
+    line = "width = config.model.small.width; self.fc = nn.Linear(width, 2)"
+    assert assumed(net("config", line)) == {"small.width": "64"}
+
+
+def test_a_default_of_none_that_nothing_is_found_for_is_no_fault_of_the_class(lint):
+    text = f"{HEAD}{net('parts=None', FC, 'self.n = 8 * parts.first[parts.second].third.fourth()')}"
+    (finding,) = lint(text, "net.py:Net").findings
+    assert finding.code == "NNL004"
 
 
 def test_a_default_of_none_that_does_not_do(assumed):

@@ -21,7 +21,7 @@ _TOLD: tuple[tuple[re.Pattern[str], frozenset[Form]], ...] = tuple(
     for pattern, forms in (
         (r"object is not (iterable|subscriptable)|has no len\(\)|cannot unpack non-", _SEQUENCES),
         (r"values to unpack|index out of range|argument of type '\w+' is not iterable", _SEQUENCES),
-        (r"can only concatenate (list|tuple)", frozenset({Form.SEQUENCE})),
+        (r"can only concatenate (list|tuple)|must be an iterable", frozenset({Form.SEQUENCE})),
         (r"object is not callable", _CALLABLE),
         (r"is not a Module subclass|not a subclass of .*Module", frozenset({Form.MODULE})),
         (
@@ -114,8 +114,8 @@ def blame_line(text: str, filename: str, line: int) -> Blame:
 
 def _said(text: str) -> tuple[frozenset[Form] | None, Form | None]:
     found = next((forms for pattern, forms in _TOLD if pattern.search(text)), None)
-    kind = re.search(r"'(\w+)'", text)
-    got = _TYPES.get(kind[1]) if kind else None
+    kind = re.search(r"'(\w+)'|, not (\w+)$", text)
+    got = _TYPES.get(kind[1] or kind[2]) if kind else None
     if match := _NO_ATTRIBUTE.search(text):
         got = _TYPES.get(match[1])
         attribute = match[2]

@@ -150,6 +150,9 @@ class Makers:
     known: Callable[[str], Sequence[Any]] = lambda _: ()
 
 
+_OF_LAYERS = frozenset({"weight", "bias", "in_features", "out_features", "reduction"})
+
+
 def choices(question: Question, makers: Makers) -> list[Choice]:
     """Return the values to try for a question."""
     asked = _Asked(question, makers)
@@ -206,8 +209,8 @@ class _Asked:
         unpacked = self.uses.parts or (self.uses.item is not None and self.uses.item.parts)
         if natural[0] is Form.TENSOR and set(by_use) <= _LIKE_TENSORS and not unpacked:
             both.insert(0, Form.TENSOR)  # it has a length, items, and is computed with
-        if natural[0] is Form.MODULE and by_use[:1] == (Form.OBJECT,):
-            both.insert(0, Form.MODULE)  # of the project, with attributes of its own
+        if natural[0] is Form.MODULE and by_use[:1] == (Form.OBJECT,) and self._may_be_module():
+            both.insert(0, Form.MODULE)
         if natural[0] is Form.MAPPING and by_use == (Form.SEQUENCE,):
             both.insert(0, Form.MAPPING)  # it has a length, and words are looked for in it
         return tuple(dict.fromkeys((*both, *by_use)))
@@ -373,11 +376,21 @@ class _Asked:
             yield Choice(Form.FUNCTION, lambda: F.relu, "F.relu")
         yield Choice(Form.FUNCTION, nn.Identity, "nn.Identity()")
 
-    def _modules(self) -> Iterator[Choice]:
+    def _may_be_module(self) -> bool:
+        """Tell whether a module has the attributes that are read: one of the project's may."""
+        return any(True for _ in self._modules_of_the_project()) or all(
+            hasattr(nn.Module, name) or name in _OF_LAYERS for name in self.uses.attributes
+        )
+
+    def _modules_of_the_project(self) -> Iterator[type]:
         words = [core(name).replace("_", "") for name in self.question.names]
         for cls in (*self.annotated.classes, *self._own_classes()):
             if any(_alike(cls.__name__, word) for word in words):
-                yield Choice(Form.MODULE, _constructing(self.makers, cls), f"{cls.__name__}(...)")
+                yield cls
+
+    def _modules(self) -> Iterator[Choice]:
+        for cls in self._modules_of_the_project():
+            yield Choice(Form.MODULE, _constructing(self.makers, cls), f"{cls.__name__}(...)")
         if Kind.ACTIVATION in self.kinds:
             yield Choice(Form.MODULE, nn.ReLU, "nn.ReLU()")
         if Kind.LOSS in self.kinds:

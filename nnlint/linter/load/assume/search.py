@@ -184,6 +184,11 @@ class Search:
                 return True
         return False
 
+    def wants_optional(self, blame: Blame) -> bool:
+        """Tell whether a parameter's default of None is what the code cannot do with."""
+        named = {name for names in blame.names for name in names}
+        return blame.got is Form.NONE and bool((self._optional - self._opened) & named)
+
     def uses_of_global(self, model: Callable[..., Any], name: str) -> Uses:
         """Return what the code of a class or function does with a global."""
         return self._reader.uses_of_global(model, name)
