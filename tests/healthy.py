@@ -179,7 +179,9 @@ def _transformer(name: str) -> nn.Module:
 
     task, _, key = name.partition("/")
     config = transformers.AutoConfig.for_model(key)
-    for field, value in _SMALL.items():
+    # Configurations that list the size of each stage are small enough, and hang together.
+    staged = any(hasattr(config, name) for name in ("depths", "hidden_sizes"))
+    for field, value in ({} if staged else _SMALL).items():
         if isinstance(getattr(config, field, None), (int, float)):
             with contextlib.suppress(AttributeError):  # a size that follows from others
                 setattr(config, field, value)

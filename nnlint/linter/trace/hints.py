@@ -19,6 +19,8 @@ from nnlint.linter.trace.arguments import Drawn, Fixed, Keyed, Several, Value
 LENGTH = 10
 FEATURES = 6
 IMAGE = 32
+# The largest image that is believed to be meant.
+LARGEST = 512
 
 _RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 
@@ -30,11 +32,13 @@ class Facts:
     Attributes:
         batch: The batch of the tries.
         vocabulary: Entries of its smallest embedding, None without one.
+        image: Height and width of the images that it was built for.
         recurrent: Its recurrent layers.
     """
 
     batch: int
     vocabulary: int | None = None
+    image: tuple[int, int] = (IMAGE, IMAGE)
     recurrent: tuple[torch.nn.Module, ...] = ()
 
     @classmethod
@@ -46,7 +50,22 @@ class Facts:
             if isinstance(m, (torch.nn.Embedding, torch.nn.EmbeddingBag))
         ]
         found = tuple(m for m in model.modules() if isinstance(m, _RECURRENT))
-        return cls(batch, min(sizes, default=None), found)
+        image = next(filter(None, map(_image_size, model.modules())), (IMAGE, IMAGE))
+        return cls(batch, min(sizes, default=None), image, found)
+
+
+def _image_size(module: torch.nn.Module) -> tuple[int, int] | None:
+    """Return the size that an attribute of a module, or of its configuration, tells."""
+    for owner in (module, getattr(module, "config", None)):
+        for name in ("image_size", "img_size"):
+            match getattr(owner, name, None):
+                case bool():
+                    continue
+                case int(size) | [int(size)] if 0 < size <= LARGEST:
+                    return size, size
+                case [int(height), int(width)] if 0 < min(height, width) <= LARGEST:
+                    return height, width
+    return None
 
 
 def alternatives(parameter: inspect.Parameter, facts: Facts) -> list[Value]:
@@ -65,7 +84,7 @@ def _anything(facts: Facts) -> list[Value]:
     return [
         Drawn((facts.batch, FEATURES), guessed=True),
         Drawn((facts.batch, LENGTH, FEATURES), guessed=True),
-        Drawn((facts.batch, 3, IMAGE, IMAGE), guessed=True),
+        Drawn((facts.batch, 3, *facts.image), guessed=True),
         Drawn((facts.batch, LENGTH), "int", facts.vocabulary or 2, guessed=True),
         Drawn((facts.batch,), guessed=True),
     ]
@@ -104,7 +123,7 @@ def _sequence(facts: Facts) -> list[Value]:
 
 
 def _image(facts: Facts) -> list[Value]:
-    return [Drawn((facts.batch, 3, IMAGE, IMAGE))]
+    return [Drawn((facts.batch, 3, *facts.image))]
 
 
 def _mask(facts: Facts) -> list[Value]:

@@ -150,13 +150,16 @@ def lifted(shape: Sizes, got: Sizes, wanted: Sizes) -> Iterator[tuple[int, Sizes
 
 
 def _scaled(shape: Sizes, got: Sizes, wanted: Sizes) -> Sizes | None:
-    """Enlarge an image as much as the map that was made of it should be larger."""
-    if not len(shape) == len(got) > 3 or got[:2] != wanted[:2] or shape[2:] == got[2:]:
+    """Enlarge an image or a signal as much as what was made of it should be larger."""
+    image = len(shape) == len(got) > 3
+    signal = len(got) == 3 and 1 < len(shape) <= 3
+    if not (image or signal) or got[:2] != wanted[:2] or shape[2:] == got[2:]:
         return None
     ratios = {Fraction(w, g) for g, w in zip(got[2:], wanted[2:], strict=True) if g}
     if len(ratios) != 1 or (ratio := ratios.pop()) <= 1:
         return None
-    return (*shape[:2], *(math.ceil(size * ratio) for size in shape[2:]))
+    lead = 2 if image else len(shape) - 1
+    return (*shape[:lead], *(math.ceil(size * ratio) for size in shape[lead:]))
 
 
 def _resized(shape: Sizes, got: int, wanted: int) -> Iterator[tuple[int, Sizes]]:

@@ -397,3 +397,29 @@ def forward(self, x, **kwargs):
 """,
     )
     assert shapes(found.state) == {"x": (4, 8), "context": (4, 6)}
+
+
+def test_a_signal_is_as_long_as_its_many_strides_need() -> None:
+    layers = [f"nn.Conv1d({4 if i else 1}, 4, 5, 4)" for i in range(4)]
+    found = solved(
+        f"self.convs = nn.ModuleList([{', '.join(layers)}])",
+        """
+def forward(self, signal):
+    x = signal.unsqueeze(1)
+    for conv in self.convs:
+        x = conv(x)
+    return x
+""",
+    )
+    assert shapes(found.state)["signal"][1] >= 5 * 4**3
+
+
+def test_the_size_of_an_image_is_read_from_what_the_model_remembers() -> None:
+    found = solved(
+        "self.image_size = (40, 48)\nself.conv = nn.Conv2d(3, 4, 3)",
+        """
+def forward(self, images):
+    return self.conv(images)[:, :, :38, :46].reshape(-1, 4, 38, 46)
+""",
+    )
+    assert shapes(found.state) == {"images": (4, 3, 40, 48)}
