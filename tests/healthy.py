@@ -87,7 +87,6 @@ _TRANSFORMERS = {
             "beit",
             "convnext",
             "convnextv2",
-            "deit",
             "dinov2",
             "mobilenet_v2",
             "mobilevit",

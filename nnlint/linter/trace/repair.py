@@ -232,7 +232,7 @@ def _as_container(
 
 # How the user's own code says what it misses in a dict.
 _LACKING = re.compile(r"(?:key|field)s? ['\"]?(\w+)|['\"]?(\w+)['\"]? (?:key|field)")
-_SMALL = re.compile("too small|at least|larger|not enough")
+_SMALL = re.compile("too (small|short)|at least|larger|not enough|smaller than")
 _UNPACKED = re.compile(r"expected (?:at least )?(\d+)")
 
 
@@ -264,9 +264,10 @@ def _misused(
             yield from _with_count(state, path, old, int(found[1]), batch)
         if isinstance(old, Drawn):
             yield from _told(state, path, old, text)
-        if isinstance(old, Drawn) and len(old.shape) > 2 and _SMALL.search(text):
+        if isinstance(old, Drawn) and len(old.shape) > 1 and _SMALL.search(text):
+            lead = min(2, len(old.shape) - 1)
             for factor in (2, 4, 8):
-                shape = (*old.shape[:2], *(size * factor for size in old.shape[2:]))
+                shape = (*old.shape[:lead], *(size * factor for size in old.shape[lead:]))
                 yield put(state, path, replace(old, shape=shape, guessed=False))
         if isinstance(error, AssertionError):
             if isinstance(old, Drawn):
