@@ -163,6 +163,7 @@ def model_graph(
             inputs_given=settings.inputs is not None,
             uses=uses,
             assumed=dict(assumed),
+            written=target.written and target.kind == "class",
         )
         graph.loss_known = known or bool(graph.losses)
         graph.loss_given = bool(loss)

@@ -154,6 +154,7 @@ class ModelGraph:
         failure: A shape error that the propagation met, if any.
         assumed: Constructor arguments whose values were assumed, "Net(num_classes)" -> "10". What
             rests on them, such as the sizes of such a model, says nothing of the user's.
+        written: Whether code outside of its class may write its parameters once it is built.
     """
 
     name: str
@@ -171,6 +172,7 @@ class ModelGraph:
     built_at: Callable[[torch.nn.Module], Location | None] = lambda _: None
     inputs_given: bool = False
     assumed: Mapping[str, str] = field(default_factory=dict)
+    written: bool = False
 
     @property
     def losses(self) -> list[Node]:

@@ -88,7 +88,7 @@ class Externals(Configured):
             return Sequence(arguments.positional[:2])
         if dotted.startswith("torch.") and isinstance(first, Made):
             if dotted.startswith("torch.nn.init."):
-                first.root.touched = True
+                first.root.touched = first.root.written = True
             return first
         return self._function(dotted, arguments, node)
 

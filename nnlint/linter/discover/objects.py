@@ -233,6 +233,8 @@ class Objects(Recording):
             return self.invoke(made, arguments, node)
         if name in TOUCH or "init" in name:
             made.root.touched = True
+            if self.frame.me is not made and name != "load_state_dict":
+                made.root.written = True
         found = info.method(name) if info is not None else None
         if found is not None and not _decorated(found[1], *_PROPERTIES):
             return self.inline_method(found, made, arguments)

@@ -67,6 +67,13 @@ class Selection:
             for made, names in run.passed:
                 for name in self._attributed(made.root, run):
                     passed.setdefault(name, set()).update(names)
+        written = {
+            name
+            for run in self.runs
+            for made in run.made
+            if made.root.written
+            for name in self._attributed(made.root, run)
+        }
         found = [self._class_target(info) for info in self.classes.values()]
         found += [self._factory_target(name, made) for name, made in self.factories.items()]
         found += [self._instance_target(name, made) for name, made in self.instances.items()]
@@ -82,6 +89,7 @@ class Selection:
                 passed=frozenset(passed.get(target.name, ()))
                 | self.run.loss_parameters.get(target.class_name, frozenset()),
                 lightning=target.lightning,
+                written=target.name in written,
             )
             for target in found
         ]

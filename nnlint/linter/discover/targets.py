@@ -92,6 +92,7 @@ class Target:
         passed: Names of optional forward parameters that calls in this file, or a loss inside
             forward, need; the others keep their defaults while tracing.
         lightning: Whether it is a LightningModule.
+        written: Whether code outside of its class may write its parameters once it is built.
     """
 
     name: str
@@ -103,3 +104,4 @@ class Target:
     uses: tuple[OutputUse, ...] = ()
     passed: frozenset[str] = frozenset()
     lightning: bool = False
+    written: bool = False

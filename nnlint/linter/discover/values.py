@@ -194,6 +194,7 @@ class Made(Value):
         custom: Whether the constructor got arguments other than its defaults.
         touched: Whether something was done to it after construction that may change its weights.
         altered: Whether one of its attributes was set from outside of its class.
+        written: Whether something was done to it that may write parameters, other than loading.
     """
 
     number: int
@@ -207,6 +208,7 @@ class Made(Value):
     custom: bool = False
     touched: bool = False
     altered: bool = False
+    written: bool = False
 
     @property
     def root(self) -> Made:

@@ -56,8 +56,10 @@ class UninitialisedParameter(Rule):
 
     ## How it is decided
     The model is built with PyTorch's own switch that fills new memory with NaN. A parameter of the
-    traced forward that still holds NaN then was not written. In a live module that is linted from
-    Python, NaN may also come from a training that diverged.
+    traced forward that still holds NaN then was not written. The rule is silent where the project
+    does something to the built model that may write them: `model.apply(...)`, `init_weights()`, a
+    loop over its children. In a live module that is linted from Python, NaN may also come from a
+    training that diverged.
 
     ## Known limits
     Buffers are not looked at: what fills them often runs later.
@@ -81,6 +83,9 @@ class UninitialisedParameter(Rule):
                 continue
             seen.add(id(node.tensor))
             if (count := _unwritten(node)) and node.users:
+                if graph.written:
+                    yield NotChecked("code outside of the class may write its parameters")
+                    return
                 yield self._found(graph, node, paths[id(node.tensor)], count)
 
     def _found(self, graph: ModelGraph, node: Node, path: str, count: int) -> Finding:
