@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 
 from nnlint.linter.findings import Location
@@ -53,12 +54,14 @@ class Recorder(TorchFunctionMode):
     """Notes writes while it is entered; may be entered again and again.
 
     A parameter is known by its storage, since `layer.weight.data` is another tensor of the same.
+    What was noted of one that is gone does not count for the next at the same place in memory.
     """
 
     def __init__(self, code: UserCode) -> None:
         super().__init__()
         self._code = code
         self._writes: dict[int, list[Write]] = {}
+        self._storages: dict[int, StorageWeakRef] = {}
 
     def __torch_function__(
         self,
@@ -88,7 +91,7 @@ class Recorder(TorchFunctionMode):
         """Keep with each module of a finished model what wrote its parameters."""
         for module in model.modules():
             module.__dict__[_DRAWN] = {
-                name: tuple(self._writes.get(_place(parameter), ()))
+                name: tuple(self._held(parameter))
                 for name, parameter in module.named_parameters(recurse=False)
             }
 
@@ -99,7 +102,7 @@ class Recorder(TorchFunctionMode):
         if not place:
             return
         write = self._write(name, frame)
-        held = self._writes.setdefault(place, [])
+        held = self._held(tensor)
         if held and held[-1].location == write.location and held[-1].name == write.name:
             return  # one function of torch.nn.init does several operations
         if write.kind == "default":
@@ -123,10 +126,21 @@ class Recorder(TorchFunctionMode):
     def _copy(self, result: torch.Tensor, source: Any) -> None:
         place = _place(result)
         if isinstance(source, torch.Tensor) and place and place != _place(source):
-            self._writes[place] = list(self._writes.get(_place(source), ()))
+            self._held(result)[:] = self._held(source)
 
     def _forget(self, result: torch.Tensor) -> None:
         self._writes.pop(_place(result), None)
+
+    def _held(self, tensor: torch.Tensor) -> list[Write]:
+        """Return what wrote the storage of a tensor, to be added to."""
+        place = _place(tensor)
+        if not place:
+            return []
+        storage = self._storages.get(place)
+        if storage is None or storage.expired():  # type: ignore[no-untyped-call] # torch's
+            self._storages[place] = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call] # as above
+            self._writes.pop(place, None)
+        return self._writes.setdefault(place, [])
 
 
 def writes(module: nn.Module, name: str) -> tuple[Write, ...]:

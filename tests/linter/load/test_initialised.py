@@ -150,3 +150,20 @@ def test_recording_changes_no_number() -> None:
     with Recorder(UserCode("net.py", "", "")):
         recorded = nn.Linear(5, 5)
     assert torch.equal(plain.weight, recorded.weight)
+
+
+def test_what_was_at_the_same_place_in_memory_before_does_not_count() -> None:
+    model = built("""
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                parts = []
+                for size in [64] * 40:
+                    torch.zeros(size, size).add(1)
+                    parts.append(nn.Parameter(torch.FloatTensor(size, size)))
+                self.parts = nn.ParameterList(parts)
+                for part in self.parts:
+                    part.data.uniform_(-1, 1)
+    """)
+    for name, _ in model.parts.named_parameters():
+        assert [write.name for write in writes(model.parts, name)] == ["uniform_"]
