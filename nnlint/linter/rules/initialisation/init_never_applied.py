@@ -93,7 +93,8 @@ class InitNeverApplied(Rule):
     if its body calls a function of torch.nn.init or fills `.data`. It counts as never applied if
     its name stands nowhere else in the file, and the file builds the model and trains it. Names that
     torch or another base class calls are left out. An initialisation counts as overwritten if a later one
-    writes all that its line wrote, and more; loading weights does not count.
+    writes all that its line wrote, and more; loading weights does not count, nor does a parameter
+    that is made with values.
 
     ## Known limits
     Where another file trains the model, and may call the method, the check is not made.
@@ -205,6 +206,8 @@ def _after(history: tuple[Write, ...], place: Location) -> tuple[Write, Write] |
         return None
     if last.name in {first.name, "copy_", "assignment"}:
         return None
+    if first is history[0] and not first.name.endswith("_"):
+        return None  # torch.randn makes the parameter, it need not be meant to initialise it
     return first, last
 
 
