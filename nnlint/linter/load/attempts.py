@@ -78,7 +78,7 @@ class Subject:
         known: Returns the values that the source gives to things of a name.
         globals: Those that are filled with assumed values, until the next target.
         analyse: Traces a model and runs the rules.
-        seconds: After which no further attempt is begun.
+        seconds: Of the processor, after which no further attempt is begun.
         watched: What is entered while the model is built.
     """
 
@@ -133,12 +133,12 @@ class _Run:
     deadline: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.deadline = time.monotonic() + self.subject.seconds
+        self.deadline = time.process_time() + self.subject.seconds
 
     @property
     def is_over(self) -> bool:
         """Whether no further attempt is begun."""
-        return self.left <= 0 or self.traces <= 0 or time.monotonic() > self.deadline
+        return self.left <= 0 or self.traces <= 0 or time.process_time() > self.deadline
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield the outcome of each attempt."""

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
-from nnlint.linter.load import guard
+from nnlint.linter.load import guard, hub
 
 LOADED = "_nnlint_loaded"
 
@@ -49,7 +49,7 @@ class Weights(OrderedDict[str, Any]):
 
 
 class _Sparing(importlib.abc.MetaPathFinder):
-    """Replaces the functions of `_LOADERS` as soon as their module is imported."""
+    """Replaces the functions that fetch as soon as their module is imported."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
@@ -61,7 +61,7 @@ class _Sparing(importlib.abc.MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002 - the signature of the base class
         target: ModuleType | None = None,  # noqa: ARG002 - as above
     ) -> ModuleSpec | None:
-        if fullname not in _LOADERS or self._asking:
+        if fullname not in (*_LOADERS, *hub.MODULES) or self._asking:
             return None
         self._asking = True
         try:
@@ -74,6 +74,9 @@ class _Sparing(importlib.abc.MetaPathFinder):
 
     def replace(self, module: ModuleType) -> None:
         """Replace the functions of a module."""
+        if module.__name__ in hub.MODULES:
+            hub.spare(module, self._stack, _fill)
+            return
         for name in _LOADERS[module.__name__]:
             if hasattr(module, name):
                 self._stack.enter_context(_replaced(module, name, _put_nothing))
@@ -105,7 +108,7 @@ def absent() -> Iterator[None]:
             _replaced(nn.Module, "load_state_dict", _taking(nn.Module.load_state_dict))
         )
         sparing = _Sparing(stack)
-        for name in _LOADERS.keys() & sys.modules.keys():
+        for name in {*_LOADERS, *hub.MODULES} & sys.modules.keys():
             sparing.replace(sys.modules[name])
         sys.meta_path.insert(0, sparing)
         stack.callback(sys.meta_path.remove, sparing)
@@ -158,7 +161,8 @@ def _taking(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _fill(module: nn.Module) -> None:
     """Give values to parameters that wait for theirs: after loading, none is uninitialised."""
-    module.__dict__[LOADED] = True
+    for part in module.modules():  # any of them may be taken out and used by itself
+        part.__dict__[LOADED] = True
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.is_floating_point() and bool(parameter.isnan().any()):

@@ -57,6 +57,9 @@ try:
 except ImportError:  # Windows has no limits of this kind
     resource = None
 
+# Seconds of the processor for the attempts at one model; most that work need less than one.
+_ATTEMPTS_SECONDS = 8.0
+
 Send = Callable[[dict[str, Any]], None]
 
 
@@ -275,7 +278,7 @@ class _Work:
                 is_users=lambda filename: self.code.rank(filename) is not None,
                 globals=self.filling,
                 analyse=functools.partial(self._analyse, index, target),
-                seconds=self.job.timeout / 3,
+                seconds=min(_ATTEMPTS_SECONDS, self.job.timeout / 3),
                 known=self.known,
             )
         )
