@@ -12,7 +12,7 @@ from nnlint.linter.rules.base import Category, NotChecked, Rule
 from nnlint.linter.rules.initialisation.fading import Kind, Verdict, evidence, verdicts
 from nnlint.linter.rules.initialisation.gains import name_of, times
 
-WARNING, ERROR = 1e-2, 1e-4
+NOTE, WARNING, ERROR = 1e-1, 1e-2, 1e-4
 
 
 class SaturatingStack(Rule):
@@ -68,8 +68,8 @@ class SaturatingStack(Rule):
 
     ## How it is decided
     The prediction of docs/signal.md gives the norm of the gradient at each layer's output. The
-    first of a chain is compared with the largest one behind it: below 1/100 is a warning, below
-    1/10000 an error, if at least half of the layers between end in an activation that is bounded
+    first of a chain is compared with the largest one behind it: below 1/10 is a note, below 1/100 a
+    warning, below 1/10000 an error, if at least half of the layers between end in an activation that is bounded
     (sigmoid, tanh, their hard forms, softsign) and whose derivative has a root mean square under
     1/3 there. Gates, and chains that a norm or a residual connection resets, are not looked at.
     `nnlint probe` measures it: vanishing-gradient.
@@ -94,7 +94,7 @@ class SaturatingStack(Rule):
         for verdict in verdicts(graph):
             if isinstance(verdict, NotChecked):
                 yield verdict
-            elif verdict.kind is Kind.SATURATION and verdict.fade.ratio < WARNING:
+            elif verdict.kind is Kind.SATURATION and verdict.fade.ratio < NOTE:
                 yield self._found(graph, verdict)
 
     def _found(self, graph: ModelGraph, verdict: Verdict) -> Finding:
@@ -117,7 +117,7 @@ class SaturatingStack(Rule):
                 else "use ReLU or GELU between layers, with nn.init.kaiming_normal_, and a sigmoid at "
                 "the output alone"
             ),
-            severity=Severity.ERROR if ratio < ERROR else Severity.WARNING,
+            severity=_severity(ratio),
             related=[
                 Related(node.location, "and here")
                 for node in flat[1:]
@@ -126,3 +126,9 @@ class SaturatingStack(Rule):
             evidence=evidence(verdict) | {"activations": len(flat)},
             modules=[layer.path for layer in fade.layers if layer.path],
         )
+
+
+def _severity(ratio: float) -> Severity:
+    if ratio < ERROR:
+        return Severity.ERROR
+    return Severity.WARNING if ratio < WARNING else Severity.NOTE
