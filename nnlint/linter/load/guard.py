@@ -6,6 +6,7 @@ It is a guard against what files do by habit, not against malice.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import stat
@@ -79,6 +80,23 @@ def watch(is_users: Callable[[FrameType], bool]) -> None:
             raise RefusedError(f"nnlint {what} for a file that it lints")
 
     sys.addaudithook(hook)
+
+
+@contextlib.contextmanager
+def without_folders() -> Iterator[None]:
+    """Let the user's code go on where it may not make a folder: some constructors make one."""
+    original = os.mkdir
+
+    @functools.wraps(original)
+    def mkdir(*args: Any, **kwargs: Any) -> None:
+        with contextlib.suppress(RefusedError):
+            original(*args, **kwargs)
+
+    os.mkdir = mkdir  # os.makedirs and pathlib look it up there
+    try:
+        yield
+    finally:
+        os.mkdir = original
 
 
 @contextlib.contextmanager

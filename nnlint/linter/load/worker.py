@@ -124,7 +124,10 @@ def _prepare(job: Job) -> None:
 @contextlib.contextmanager
 def _conditions() -> Iterator[None]:
     """Give the user's code a CPU, default options, no trained weights, and what there once was."""
-    with devices.on_cpu(), options.defaults(), weights.absent(), former.accepted():
+    with contextlib.ExitStack() as stack:
+        for each in (devices.on_cpu, options.defaults, weights.absent, former.accepted):
+            stack.enter_context(each())
+        stack.enter_context(guard.without_folders())
         yield
 
 
@@ -229,7 +232,7 @@ class _Work:
         self, index: int, target: Target, module: ModuleType
     ) -> tuple[ModelResult, torch.nn.Module | None]:
         result, model = self._do_value(index, target, module, target.name)
-        if result.report.analysed or target.kind != "instance" or not target.constructions:
+        if result.report.analysed or target.kind != "instance" or not target.class_name:
             return result, model
         # What the script does to its model needs what is not there: take one that is built alike.
         twin = dataclasses.replace(target, kind="class")

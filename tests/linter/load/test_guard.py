@@ -64,8 +64,6 @@ def test_a_script_is_read_for_its_model_alone(lint, tmp_path, capfd):
         "open('trace', 'w')",
         "open('net.py', 'r+')",
         "os.open('trace', os.O_CREAT | os.O_WRONLY)",
-        "os.mkdir('trace')",
-        "os.makedirs('trace/deep')",
         "os.remove('net.py')",
         "os.rename('net.py', 'trace')",
         "os.symlink('net.py', 'trace')",
@@ -74,7 +72,6 @@ def test_a_script_is_read_for_its_model_alone(lint, tmp_path, capfd):
         "tempfile.mkdtemp()",
         "torch.save({}, 'trace')",
         'exec(\'open("trace", "w")\')',
-        "list(map(os.mkdir, ['trace']))",
         "socket.create_connection(('127.0.0.1', 9))",
         "urllib.request.urlopen('http://127.0.0.1:9')",
     ],
@@ -91,6 +88,23 @@ def test_traces_are_refused(lint, tmp_path, use, place):
     assert not report.models[0].analysed
     assert [path.name for path in tmp_path.iterdir()] == ["net.py"]
     assert (tmp_path / "net.py").read_text() == HEAD + net
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "os.mkdir('trace')",
+        "os.makedirs('trace/deep')",
+        "__import__('pathlib').Path('trace/deep').mkdir(parents=True)",
+        "list(map(os.mkdir, ['trace']))",
+    ],
+)
+def test_folders_seem_to_be_made(lint, tmp_path, use):
+    net = NET.replace("opt.width", "3").replace("(nn.Module):\n", f"(nn.Module):\n    {use}\n")
+    report = lint(HEAD + net)
+    assert report.findings == ()
+    assert report.models[0].analysed
+    assert [path.name for path in tmp_path.iterdir()] == ["net.py"]
 
 
 @pytest.mark.parametrize(
