@@ -16,11 +16,8 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import datetime as dt
 import fnmatch
-import importlib.metadata
 import json
-import platform
 import re
 import subprocess
 import sys
@@ -31,13 +28,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import nnlint
 from benchmarks.corpus import tables
 from benchmarks.corpus.classes import survey
 from benchmarks.corpus.judge import Reached, Tree, Verdict, judge, reach
 from benchmarks.corpus.labels import Label, read_labels
 from benchmarks.corpus.names import source_files
-from benchmarks.pages import write_section
+from benchmarks.pages import versions, write_section
 from nnlint.linter.rules.base import all_rules
 
 HERE = Path(__file__).resolve().parent
@@ -67,17 +63,6 @@ def lint_tree(root: Path, *, timeout: float, tree_timeout: float) -> Tree:
         for name, value in json.loads(out.read_text(encoding="utf-8")).items():
             setattr(tree, name, value)
     return tree
-
-
-def versions() -> str:
-    """Return what the numbers were made with."""
-    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=10"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    commit = found.stdout.strip() or "no commit"
-    date = dt.datetime.now(dt.UTC).date().isoformat()
-    torch = importlib.metadata.version("torch")
-    python = platform.python_version()
-    return f"nnlint {nnlint.__version__} ({commit}), {date}, torch {torch}, Python {python}"
 
 
 def verdicts_of(trees: Sequence[Tree], labels: Sequence[Label]) -> list[Verdict]:

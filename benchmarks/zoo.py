@@ -30,6 +30,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.pages import versions, write_section
 from tests import healthy
 
 EVERY = {"torchvision": 1, "timm": 8, "transformers": 1}
@@ -195,6 +196,7 @@ def main() -> int:
     parser.add_argument("--gate", action="store_true", help="fail for a single alarm")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path, help="write one line for each model")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into a page")
     options = parser.parse_args()
     names = options.names or (gate() if options.gate else [])
     names = names or [
@@ -209,6 +211,10 @@ def main() -> int:
         if options.json:
             options.json.write_text("".join(json.dumps(asdict(r)) + "\n" for r in rows))
     print(summary(rows))
+    if options.write:
+        table, _, rest = summary(rows).partition("\n\n")
+        told = "\n".join(f"    {line}" for line in rest.splitlines())
+        write_section(options.write, "zoo", f"{versions()}.\n\n{table}\n\n{told}")
     reached = sum(bool(r.capture) for r in rows)
     alarms = sum(len(r.alarms) for r in rows)
     return int(reached < 0.98 * len(names) or alarms > (0 if options.gate else 0.01 * len(names)))
