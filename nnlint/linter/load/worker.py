@@ -232,7 +232,7 @@ class _Work:
         self, index: int, target: Target, module: ModuleType
     ) -> tuple[ModelResult, torch.nn.Module | None]:
         result, model = self._do_value(index, target, module, target.name)
-        if result.report.analysed or target.kind != "instance" or not target.class_name:
+        if result.report.analysed or target.kind != "instance" or not target.constructions:
             return result, model
         # What the script does to its model needs what is not there: take one that is built alike.
         twin = dataclasses.replace(target, kind="class")

@@ -131,7 +131,9 @@ class Deciding(nn.Module):
 
 
 def test_a_model_that_cannot_be_built_is_refused_with_the_reason_of_the_lint(capture: Any) -> None:
-    _, outcomes = capture(NET.replace("__init__(self)", "__init__(self, width)"))
+    strict = "super().__init__()\n        assert width == 4711"
+    text = NET.replace("__init__(self)", "__init__(self, width)")
+    _, outcomes = capture(text.replace("super().__init__()", strict))
     (refused,) = outcomes
     assert isinstance(refused, CaptureRefused)
     assert "needs the argument width" in refused.reason
