@@ -12,6 +12,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils import _device
 
+from nnlint.linter.replacing import replaced
+
 _ACCELERATORS = ("cuda", "mps", "xpu", "hpu", "npu", "mtia")
 _CPU = torch.device("cpu")
 _TENSOR_TYPES = ("Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short")
@@ -26,7 +28,7 @@ def on_cpu() -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         for owner, name, value in _replacements():
-            stack.enter_context(_replaced(owner, name, value))
+            stack.enter_context(replaced(owner, name, value))
         stack.enter_context(_OnCpu())
         yield
 
@@ -173,13 +175,3 @@ def _default_device(original: Callable[..., None]) -> Callable[..., None]:
         original(self, _cpu(device))
 
     return init
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    original = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)

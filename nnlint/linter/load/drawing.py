@@ -9,10 +9,17 @@ from typing import Any
 
 import torch
 
+from nnlint.linter.replacing import replaced
+
 # Elements beyond which a tensor is filled with copies of one drawn block. A prime, so that no two
 # rows of a matrix are the same stretch of the block.
 BLOCK = 4_000_037
-_METHODS = ("uniform_", "normal_")
+# Every import of torch.nn.init.trunc_normal_ ends in the last one.
+_DRAWS = (
+    (torch.Tensor, "uniform_"),
+    (torch.Tensor, "normal_"),
+    (torch.nn.init, "_no_grad_trunc_normal_"),
+)
 
 
 @contextlib.contextmanager
@@ -22,17 +29,10 @@ def repeated() -> Iterator[None]:
     Rules look at how weights are distributed, not at which they are; drawing the 700 million
     weights of a file with five sizes of a model takes ten seconds, copying them less than one.
     """
-    originals = {name: getattr(torch.Tensor, name) for name in _METHODS}
-    truncated = torch.nn.init._no_grad_trunc_normal_  # what trunc_normal_ ends in
-    for name, original in originals.items():
-        setattr(torch.Tensor, name, _tiled(original))
-    torch.nn.init._no_grad_trunc_normal_ = _tiled(truncated)
-    try:
+    with contextlib.ExitStack() as stack:
+        for owner, name in _DRAWS:
+            stack.enter_context(replaced(owner, name, _tiled(getattr(owner, name))))
         yield
-    finally:
-        for name, original in originals.items():
-            setattr(torch.Tensor, name, original)
-        torch.nn.init._no_grad_trunc_normal_ = truncated
 
 
 def _tiled(draw: Callable[..., Any]) -> Callable[..., Any]:

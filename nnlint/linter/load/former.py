@@ -8,17 +8,14 @@ from typing import Any
 
 from torch.nn.modules.batchnorm import _NormBase
 
+from nnlint.linter.replacing import replaced
+
 
 @contextlib.contextmanager
 def accepted() -> Iterator[None]:
     """Let a user's own batch norm ask its base class whether the rank of an input is right."""
-    name = "_check_input_dim"
-    original = getattr(_NormBase, name)
-    setattr(_NormBase, name, _nothing_wrong)
-    try:
+    with replaced(_NormBase, "_check_input_dim", _nothing_wrong):
         yield
-    finally:
-        setattr(_NormBase, name, original)
 
 
 def _nothing_wrong(*_: Any) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from nnlint.linter.replacing import replaced
+
 _SECONDS = 5.0
 _WRITES = frozenset(
     [
@@ -92,11 +94,8 @@ def without_folders() -> Iterator[None]:
         with contextlib.suppress(RefusedError):
             original(*args, **kwargs)
 
-    os.mkdir = mkdir  # os.makedirs and pathlib look it up there
-    try:
+    with replaced(os, "mkdir", mkdir):  # os.makedirs and pathlib look it up there
         yield
-    finally:
-        os.mkdir = original
 
 
 @contextlib.contextmanager

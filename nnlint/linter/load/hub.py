@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from nnlint.linter.load import standin
+from nnlint.linter.replacing import replaced
 
 # Modules of transformers whose functions fetch, each with what to put in their place.
 MODULES = (
@@ -61,11 +62,9 @@ def _replace(
     for owner in dict.fromkeys(getattr(module, name, None) for name in names):
         if owner is None or method not in vars(owner):
             continue
-        kept = vars(owner)[method]
-        original = kept.__func__
+        original = vars(owner)[method].__func__
 
-        setattr(owner, method, classmethod(_instead(original, instead)))
-        stack.callback(setattr, owner, method, kept)
+        stack.enter_context(replaced(owner, method, classmethod(_instead(original, instead))))
 
 
 def _instead(original: Callable[..., Any], replacement: Callable[..., Any]) -> Callable[..., Any]:

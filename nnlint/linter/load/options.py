@@ -9,19 +9,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nnlint.linter.load import standin
+from nnlint.linter.replacing import replaced
 
 
 @contextlib.contextmanager
 def defaults() -> Iterator[None]:
     """Make every parser parse an empty command line, without an error for what it requires."""
     parser = argparse.ArgumentParser
-    before = parser.parse_args, parser.parse_known_args
-    parser.parse_args = _parse_args  # type: ignore[method-assign,assignment]
-    parser.parse_known_args = _parse_known_args  # type: ignore[method-assign,assignment]
-    try:
+    with (
+        replaced(parser, "parse_args", _parse_args),
+        replaced(parser, "parse_known_args", _parse_known_args),
+    ):
         yield
-    finally:
-        parser.parse_args, parser.parse_known_args = before  # type: ignore[method-assign]
 
 
 def _parse_args(

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from nnlint.linter.load import guard, hub
+from nnlint.linter.replacing import replaced
 
 LOADED = "_nnlint_loaded"
 
@@ -79,7 +80,7 @@ class _Sparing(importlib.abc.MetaPathFinder):
             return
         for name in _LOADERS[module.__name__]:
             if hasattr(module, name):
-                self._stack.enter_context(_replaced(module, name, _put_nothing))
+                self._stack.enter_context(replaced(module, name, _put_nothing))
 
     def _sparing(self, run: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
         def exec_module(module: ModuleType) -> None:
@@ -100,12 +101,12 @@ def absent() -> Iterator[None]:
         for module in [m for m in sys.modules.values() if m is not None]:
             for name in ("load_state_dict_from_url", "load_url"):
                 if getattr(module, "__dict__", {}).get(name) is fetch:
-                    stack.enter_context(_replaced(module, name, _fetched))
-        stack.enter_context(_replaced(torch, "load", _loading(torch.load)))
-        stack.enter_context(_replaced(torch, "save", _saving(torch.save)))
-        stack.enter_context(_replaced(torch.jit, "save", _saving(torch.jit.save)))
+                    stack.enter_context(replaced(module, name, _fetched))
+        stack.enter_context(replaced(torch, "load", _loading(torch.load)))
+        stack.enter_context(replaced(torch, "save", _saving(torch.save)))
+        stack.enter_context(replaced(torch.jit, "save", _saving(torch.jit.save)))
         stack.enter_context(
-            _replaced(nn.Module, "load_state_dict", _taking(nn.Module.load_state_dict))
+            replaced(nn.Module, "load_state_dict", _taking(nn.Module.load_state_dict))
         )
         sparing = _Sparing(stack)
         for name in {*_LOADERS, *hub.MODULES} & sys.modules.keys():
@@ -167,13 +168,3 @@ def _fill(module: nn.Module) -> None:
         for parameter in module.parameters():
             if parameter.is_floating_point() and bool(parameter.isnan().any()):
                 parameter.normal_(0.0, 0.02)
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    original = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -170,11 +170,6 @@ def _fade(chain: Chain, sizes: dict[int, float], first: int, last: int) -> Fade:
     steps = [sizes[a] / sizes[b] for a, b in itertools.pairwise(inside)]
     largest = min(steps) if ratio < 1 else max(steps)
     return Fade(chain, first, last, ratio, ratio / largest if largest else 0.0)
-
-
-def most_faded(found: Sequence[Fade]) -> Fade | None:
-    """Return the fade with the smallest ratio."""
-    return min(found, key=lambda fade: fade.ratio, default=None)
 
 
 _CACHE: weakref.WeakKeyDictionary[ModelGraph, Signal] = weakref.WeakKeyDictionary()

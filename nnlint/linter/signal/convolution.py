@@ -66,6 +66,11 @@ def window(
     return Window(float(first.mean()), ratio, (first, second))
 
 
+def _channels(values: torch.Tensor, rank: int) -> torch.Tensor:
+    """Return one value for each channel as a tensor that broadcasts over samples and positions."""
+    return values.reshape(1, -1, *(1,) * rank)
+
+
 def _several(call: Call, name: str, rank: int, default: int) -> tuple[int, ...]:
     found = as_ints(call.plain(name, default))
     if found is None:
@@ -127,7 +132,6 @@ def convolution(call: Call) -> Step:
     var = random + border
     total, before = float(var.mean()), float(random.mean())
     shared = u * before / total if total > 0 else 0.0
-    lead, tail = (1,), (1,) * rank
     near = (
         0.0,
         0.0,
@@ -136,8 +140,8 @@ def convolution(call: Call) -> Step:
     value = Value(
         shape,
         roles,
-        mean.reshape(*lead, -1, *tail),
-        var.reshape(*lead, -1, *tail),
+        _channels(mean, rank),
+        _channels(var, rank),
         min(shared, 1.0),
         near,
     )
@@ -157,7 +161,7 @@ def convolution(call: Call) -> Step:
             replace(
                 g,
                 shape=x.shape,
-                power=back.reshape(*lead, -1, *tail),
+                power=_channels(back, rank),
                 common=g.common * spread,
                 own=g.own * spread,
                 fixed=g.fixed * spread,
@@ -315,13 +319,12 @@ def transposed_convolution(call: Call) -> Step:
     total = float(var.mean())
     spread = min(ratio, 1.0)
     shared = x.shared * spread * float(random.mean()) / total if total > 0 else 0.0
-    lead, tail = (1,), (1,) * rank
     near = (0.0, 0.0, *(c / s for c, s in zip(x.near[2:], stride, strict=True)))
     value = Value(
         shape,
         roles,
-        mean.reshape(*lead, -1, *tail),
-        var.reshape(*lead, -1, *tail),
+        _channels(mean, rank),
+        _channels(var, rank),
         min(shared, 1.0),
         near,
     )
@@ -335,7 +338,7 @@ def transposed_convolution(call: Call) -> Step:
         coarse = replace(
             g,
             shape=x.shape,
-            power=back.reshape(*lead, -1, *tail),
+            power=_channels(back, rank),
             near=(0.0, 0.0, *closeness),
             profile=None,
         )

@@ -206,6 +206,17 @@ def _other_channels(x: Value, dims: Sequence[int]) -> float:
     return float(prod(s for d, s in enumerate(x.shape) if d not in dims and x.roles[d] not in "sp"))
 
 
+def _over_last(call: Call, over: object, *, centre: bool) -> Step:
+    """Follow a norm over the last dimensions."""
+    x = call.value()
+    rank, sizes = len(x.shape), as_ints(over)
+    if sizes is None or len(sizes) > rank:
+        raise UnfollowedError("its shape is not known")
+    dims = list(range(rank - len(sizes), rank))
+    roles = "".join("c" if d in dims else r for d, r in enumerate(x.roles))
+    return _over_channels(call, folded(x, roles), dims, centre=centre)
+
+
 @follows(ops.LAYER_NORM)
 def layer_norm(call: Call) -> Step:
     """Follow layer norm: each position is centred and scaled over its channels (Ba and others 2016).
@@ -213,27 +224,14 @@ def layer_norm(call: Call) -> Step:
     Over C channels mean and variance are those of the distribution; backward two of C directions
     are lost.
     """
-    x = call.value()
-    rank = len(x.shape)
-    over = as_ints(call.plain("normalized_shape"))
-    if over is None or len(over) > rank:
-        raise UnfollowedError("its shape is not known")
-    dims = list(range(rank - len(over), rank))
-    roles = "".join("c" if d in dims else r for d, r in enumerate(x.roles))
-    return _over_channels(call, folded(x, roles), dims, centre=True)
+    return _over_last(call, call.plain("normalized_shape"), centre=True)
 
 
 @follows(ops.RMS_NORM)
 def rms_norm(call: Call) -> Step:
     """Follow RMS norm (Zhang and Sennrich 2019): as layer norm, without centring."""
-    x = call.value()
-    rank = len(x.shape)
-    over = as_ints(call.plain("normalized_shape", (x.shape[-1],)))
-    if over is None or len(over) > rank:
-        raise UnfollowedError("its shape is not known")
-    dims = list(range(rank - len(over), rank))
-    roles = "".join("c" if d in dims else r for d, r in enumerate(x.roles))
-    return _over_channels(call, folded(x, roles), dims, centre=False)
+    last = (call.value().shape[-1],)
+    return _over_last(call, call.plain("normalized_shape", last), centre=False)
 
 
 @follows(ops.NORMALIZE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -410,25 +410,26 @@ def _two(node: Node) -> bool:
 
 
 def _joined(node: Node, value: Any) -> Iterator[Wish]:
-    parts = [n for n in _nodes(value) if n.info.shape is not None]
     dim = node.arg("dim", 0)
+    for part, found, shape in _unlike([n for n in _nodes(value) if n.info.shape is not None]):
+        inside = isinstance(dim, int) and -len(shape) <= dim < len(shape)
+        if len(found) != len(shape) or not inside:
+            yield Wish(part, shape)
+            continue
+        place = dim % len(shape)
+        fitted = (*shape[:place], found[place], *shape[place + 1 :])
+        if fitted != found:
+            yield Wish(part, fitted)
+
+
+def _unlike(parts: Sequence[Node]) -> Iterator[tuple[Node, tuple[int, ...], tuple[int, ...]]]:
+    """Yield each value with its shape and that of another one that it may have to be like."""
     for wanted in parts:
         shape = wanted.info.shape or ()
         for part in parts:
             found = part.info.shape or ()
-            if part is wanted or found == shape:
-                continue
-            if (
-                len(found) == len(shape)
-                and isinstance(dim, int)
-                and -len(shape) <= dim < len(shape)
-            ):
-                place = dim % len(shape)
-                fitted = (*shape[:place], found[place], *shape[place + 1 :])
-                if fitted != found:
-                    yield Wish(part, fitted)
-            else:
-                yield Wish(part, shape)
+            if part is not wanted and found != shape:
+                yield part, found, shape
 
 
 def _broadcast(node: Node) -> Iterator[Wish]:
@@ -437,23 +438,17 @@ def _broadcast(node: Node) -> Iterator[Wish]:
         for mask in parts[1:2]:
             yield Wish(mask, parts[0].info.shape, "bool")
             yield Wish(mask, None, "bool")
-    for wanted in parts:
-        shape = wanted.info.shape or ()
-        for part in parts:
-            found = part.info.shape or ()
-            if part is wanted or found == shape:
-                continue
-            if len(found) == len(shape):
-                fitted = tuple(
-                    w if f != w and 1 not in (f, w) else f
-                    for f, w in zip(found, shape, strict=True)
-                )
-                if fitted != found:
-                    yield Wish(part, fitted)
-            elif len(found) > len(shape):
-                # Sizes are compared from the last one on.
-                yield Wish(part, (*found[: len(found) - len(shape)], *shape))
-            yield Wish(part, shape)
+    for part, found, shape in _unlike(parts):
+        if len(found) == len(shape):
+            fitted = tuple(
+                w if f != w and 1 not in (f, w) else f for f, w in zip(found, shape, strict=True)
+            )
+            if fitted != found:
+                yield Wish(part, fitted)
+        elif len(found) > len(shape):
+            # Sizes are compared from the last one on.
+            yield Wish(part, (*found[: len(found) - len(shape)], *shape))
+        yield Wish(part, shape)
 
 
 _DIMENSION = re.compile(r"expected to be in range of \[-(\d+), \d+\], but got (-?\d+)")

@@ -13,6 +13,8 @@ import torch
 from torch.cuda.amp import common as amp
 from torch.utils import checkpoint
 
+from nnlint.linter.replacing import replaced
+
 # Passes that put what happens under no_grad, and under autocast, into graphs of their own. Of one
 # within the other they lose a mode, so the graph is taken as it is before them.
 _PASSES = ("replace_set_grad_with_hop_pass", "replace_autocast_with_hop_pass")
@@ -25,13 +27,13 @@ def exporting() -> Iterator[None]:
         for name in _PASSES:
             with contextlib.suppress(ImportError, AttributeError):
                 module = importlib.import_module(f"torch._export.passes.{name}")
-                stack.enter_context(_replaced(module, name, _as_it_is))
+                stack.enter_context(replaced(module, name, _as_it_is))
         # A checkpointed function runs under no_grad first, and once more for its gradients.
         function = checkpoint.CheckpointFunction
-        stack.enter_context(_replaced(function, "apply", staticmethod(_called)))
+        stack.enter_context(replaced(function, "apply", staticmethod(_called)))
         # Autocast on a GPU is kept for a server that has one, though there may be none here.
-        stack.enter_context(_replaced(amp, "amp_definitely_not_available", lambda: False))
-        stack.enter_context(_replaced(torch.cuda, "is_bf16_supported", lambda *_: True))
+        stack.enter_context(replaced(amp, "amp_definitely_not_available", lambda: False))
+        stack.enter_context(replaced(torch.cuda, "is_bf16_supported", lambda *_: True))
         stack.enter_context(silent())
         yield
 
@@ -42,22 +44,6 @@ def _as_it_is(module: Any, signature: Any) -> tuple[Any, Any]:
 
 def _called(function: Callable[..., Any], _: bool, *args: Any) -> Any:
     return function(*args)
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    own = name in vars(owner)
-    original = vars(owner).get(name, None) if own else None
-    if not own:
-        getattr(owner, name)  # raises where this torch has no such thing
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(owner, name, original)
-        else:
-            delattr(owner, name)
 
 
 @contextlib.contextmanager

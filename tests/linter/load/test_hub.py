@@ -11,8 +11,6 @@ from torch import nn
 from nnlint.linter.load import weights
 from tests import zoo
 
-pytest.importorskip("transformers")
-
 # Without it, each test would wait for a network that is not there.
 NEAR = {"local_files_only": True}
 
