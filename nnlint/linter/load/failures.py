@@ -139,8 +139,10 @@ def ended(
         message = f"{doing} takes longer than the limit of {timeout:g} s"
         evidence["timeout"] = timeout
         hint = "Raise the time limit if this is meant to take so long."
-        if stage == "import":
-            hint = 'Put work that need not happen on import under `if __name__ == "__main__":`.'
+        if target is not None and stage != "task":
+            # An endless loop looks like a slow model, or like one on a busy machine.
+            place = [Related(location, "it was here then")] if location is not None else []
+            return not_analysed(target, message, hint=hint, evidence=evidence, related=place)
     elif end.code < 0:
         what = _SIGNALS.get(-end.code, f"signal {-end.code}")
         message = f"{doing} crashes Python with {what}"

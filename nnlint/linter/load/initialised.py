@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
 from nnlint.linter.findings import Location
@@ -92,7 +93,10 @@ class Recorder(TorchFunctionMode):
         for module in model.modules():
             module.__dict__[_DRAWN] = {
                 name: tuple(self._held(parameter))
-                for name, parameter in module.named_parameters(recurse=False)
+                for name, parameter in (
+                    *module.named_parameters(recurse=False),
+                    *((name, vars(module)[name]) for name in recomputed(module)),
+                )
             }
 
     def _note(self, tensor: Any, name: str, frame: FrameType | None) -> None:
@@ -141,6 +145,14 @@ class Recorder(TorchFunctionMode):
             self._storages[place] = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call] # as above
             self._writes.pop(place, None)
         return self._writes.setdefault(place, [])
+
+
+def recomputed(module: nn.Module) -> list[str]:
+    """Return the weights that a hook computes from other parameters before each call."""
+    hooks = module._forward_pre_hooks.values()  # noqa: SLF001 - there is no other way to them
+    return [
+        hook.name for hook in hooks if isinstance(hook, WeightNorm) and hook.name in vars(module)
+    ]
 
 
 def writes(module: nn.Module, name: str) -> tuple[Write, ...]:

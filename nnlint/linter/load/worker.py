@@ -58,7 +58,7 @@ except ImportError:  # Windows has no limits of this kind
     resource = None
 
 # Seconds of the processor for the attempts at one model; most that work need less than one.
-_ATTEMPTS_SECONDS = 8.0
+_ATTEMPTS_SECONDS = 6.0
 
 Send = Callable[[dict[str, Any]], None]
 

@@ -40,9 +40,9 @@ SEARCH_SECONDS = 8.0
 # Parameters of a model beyond which it is not run: a copy of it is made for that.
 MAX_RUN_PARAMETERS = 200_000_000
 # Seconds for the search of inputs that a run goes through with.
-RUN_SECONDS = 5.0
+RUN_SECONDS = 3.0
 # Seconds for the search of inputs where a graph is there already and only its shapes are wanted.
-SHAPE_SECONDS = 2.0
+SHAPE_SECONDS = 1.0
 
 
 class ForwardError(Exception):
@@ -145,7 +145,9 @@ def _add_shapes(subject: Subject, nodes: list[Node]) -> ShapeFailure | None:
         chosen: dict[str, Any] | None = guess.given(nodes, subject.specs)
     else:
         chosen, failure = guess.search(nodes)
-    if subject.specs is None and not _complete(nodes, chosen) and _is_small(subject.model):
+    # A failure that all shapes agree on is the model's own: no other arguments are looked for.
+    unknown = failure is None and not _complete(nodes, chosen)
+    if subject.specs is None and unknown and _is_small(subject.model):
         solved = _solver(subject, SHAPE_SECONDS).solve()
         if solved is not None:
             chosen, failure = shapes_of(solved.state), None

@@ -44,6 +44,8 @@ from nnlint.linter.trace.wishes import is_fixed, misfit, needed
 # Not 2 or 3, which is what a tuple of inputs is unpacked into.
 BATCH = 4
 MAX_RUNS = 120
+# Runs that end in the very same error, after which no other argument is expected to help.
+MAX_ALIKE = 20
 # Seconds of processor time for the search, and for one run.
 SEARCH_SECONDS = 8.0
 RUN_SECONDS = 4.0
@@ -183,6 +185,7 @@ class Solver:
         seen: set[str] = set()
         until = self._until
         count = itertools.count()
+        alike = 0
         fallback: Solved | None = None
 
         def push(progress: int, certainty: int, candidate: State | _Sized) -> None:
@@ -217,6 +220,9 @@ class Solver:
                 continue
             if self.last is None or tried.progress > self.last.progress:
                 self.last = tried
+            alike = alike + 1 if _alike(self.last, tried) else 0
+            if alike >= MAX_ALIKE:
+                break
             reached = tried.progress
             for certainty, better in repairs(tried, candidate, paths, made, batch):
                 push(reached, certainty, better)
@@ -298,6 +304,11 @@ def _paths(state: State) -> dict[str, Path]:
         for path, leaf in leaves(value, (name,))
         if isinstance(leaf, Drawn)
     }
+
+
+def _alike(one: Run, other: Run) -> bool:
+    """Tell whether two runs end in the same error, sizes and all."""
+    return type(one.error) is type(other.error) and str(one.error) == str(other.error)
 
 
 def _is_hopeless(tried: Run) -> bool:

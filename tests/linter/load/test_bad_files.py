@@ -58,6 +58,16 @@ def failed_at(report: Report, text: str) -> Finding:
     return finding
 
 
+def held_up_at(report: Report, text: str) -> Finding:
+    """Return the one note, which tells the line that is marked with `# here`."""
+    finding = only(report)
+    # On another machine, or with more time, it may come to its end.
+    assert (finding.code, finding.severity) == ("NNL004", "note")
+    line = finding.related[0].location.line
+    assert text.splitlines()[line - 1].endswith("# here"), finding.related
+    return finding
+
+
 def test_a_good_file_gives_nothing(lint):
     report = lint(FILE)
     assert report.findings == ()
@@ -104,20 +114,20 @@ def test_an_endless_loop_is_reported_at_its_line(lint, stage):
         "build": FILE.replace("super().__init__()", f"super().__init__()\n        {loop}"),
         "forward": FILE.replace("return self.fc(x)", f"{loop}"),
     }[stage]
-    finding = failed_at(lint(text, timeout=1), text)
+    finding = held_up_at(lint(text, timeout=1), text)
     assert "takes longer than the limit of 1 s" in finding.message
 
 
 def test_a_hang_in_c_code_that_keeps_the_lock_is_found(lint):
     text = importing("sum(range(10**13))  # here")
-    assert "takes longer" in failed_at(lint(text, timeout=1), text).message
+    assert "takes longer" in held_up_at(lint(text, timeout=1), text).message
 
 
 def test_a_hang_that_blocks_its_own_timer_is_killed(lint):
     text = importing(
         "import faulthandler\nfaulthandler.cancel_dump_traceback_later()\nwhile True: pass  # here"
     )
-    assert "takes longer" in failed_at(lint(text, timeout=0.3), text).message
+    assert "takes longer" in held_up_at(lint(text, timeout=0.3), text).message
 
 
 def test_a_stopped_process_is_killed(lint):
@@ -143,7 +153,7 @@ def test_models_that_keep_hanging_use_up_the_time(lint):
     loop = NET.replace("super().__init__()", "super().__init__()\n        while True: pass")
     text = HEAD + "".join(loop.replace("Net", name) for name in ("A", "B", "C"))
     report = lint(text, timeout=0.6)
-    assert [finding.code for finding in report.findings] == ["NNL001", "NNL001", "NNL004"]
+    assert [finding.code for finding in report.findings] == ["NNL004", "NNL004", "NNL004"]
     assert "time limit" in report.findings[2].message
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,9 @@ _CALLED_BY_TORCH = frozenset({"reset_parameters", "_reset_parameters", "__init__
 # Names that stand in code that trains.
 _TRAINING = frozenset({"backward", "zero_grad", "SGD", "Adam", "AdamW", "RMSprop", "Adagrad"})
 _FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "copy_"})
+_DRAWS = frozenset({"normal_", "uniform_", "trunc_normal_"})
+# Attributes of layers that a fan is computed from.
+_SIZES = frozenset({"kernel_size", "in_channels", "out_channels", "in_features", "out_features"})
 
 
 class InitNeverApplied(Rule):
@@ -30,8 +33,9 @@ class InitNeverApplied(Rule):
 
     ## What it does
     Finds methods and functions that initialise weights and that nothing in the file calls,
-    although the file trains the model; and weights that are initialised on purpose and then
-    initialised again for the whole model.
+    although the file trains the model; weights that are initialised on purpose and then
+    initialised again for the whole model; and a fan that is computed for the initialisation and
+    then not used by it; and weights written although weight norm computes them from others.
 
     ## Why is this bad?
     The model trains from PyTorch's defaults, or from the second initialisation, and nothing says
@@ -94,7 +98,8 @@ class InitNeverApplied(Rule):
     its name stands nowhere else in the file, and the file builds the model and trains it. Names that
     torch or another base class calls are left out. An initialisation counts as overwritten if a later one
     writes all that its line wrote, and more; loading weights does not count, nor does a parameter
-    that is made with values.
+    that is made with values. A fan is a local variable that is computed from the sizes of a layer,
+    next to a call that draws its weights, and never read: a note.
 
     ## Known limits
     Where another file trains the model, and may call the method, the check is not made.
@@ -112,8 +117,19 @@ class InitNeverApplied(Rule):
         """Yield each initialisation without effect."""
         if graph.source is not None:
             yield from self._unused(graph, graph.source)
+            yield from self._unused_fans(graph, graph.source)
         for lost in _overwritten(graph.model):
             yield self._lost(graph, lost)
+        for write, paths in _recomputed(graph.model).items():
+            yield self.finding(
+                graph,
+                write.location,
+                f"{write.name} on {_listed(paths)} has no effect: weight norm computes the weight"
+                " anew before each call",
+                help="initialise before weight_norm is applied, or write weight_v and weight_g",
+                evidence={"parameters": paths},
+                modules=[path.rpartition(".")[0] for path in paths],
+            )
 
     def _unused(self, graph: ModelGraph, source: Source) -> Iterator[Finding | NotChecked]:
         classes = _own_classes(graph.model, source)
@@ -148,13 +164,29 @@ class InitNeverApplied(Rule):
         if elsewhere:
             yield NotChecked("whoever trains the model may call its initialisation")
 
+    def _unused_fans(self, graph: ModelGraph, source: Source) -> Iterator[Finding]:
+        classes = _own_classes(graph.model, source)
+        for function, owner in _functions(source.tree):
+            if owner not in classes:
+                continue
+            for assigned, name, draw in _unread_fans(function):
+                yield self.finding(
+                    graph,
+                    source.location(assigned),
+                    f"{name}, a fan of the layer, is computed and never used: {ast.unparse(draw)}"
+                    " does not depend on it",
+                    help=f"draw with a standard deviation of sqrt(2 / {name}), or delete {name}",
+                    severity=Severity.NOTE,
+                    related=[Related(source.location(draw), "the weights are drawn here")],
+                    evidence={"name": name},
+                )
+
     def _lost(self, graph: ModelGraph, lost: Lost) -> Finding:
-        paths = ", ".join(f"`{path}`" for path in lost.paths[:3])
-        more = f" and {len(lost.paths) - 3} more" if len(lost.paths) > 3 else ""
         return self.finding(
             graph,
             lost.first.location,
-            f"{lost.first.name} on {paths}{more} has no effect: {lost.second.name} overwrites it",
+            f"{lost.first.name} on {_listed(lost.paths)} has no effect: {lost.second.name}"
+            " overwrites it",
             help="initialise single layers after the whole model, not before",
             related=[Related(lost.at, "it is overwritten here")],
             evidence={"parameters": list(lost.paths), "by": lost.second.name},
@@ -170,6 +202,24 @@ class Lost:
     second: Write
     at: Location
     paths: tuple[str, ...]
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(f"`{path}`" for path in paths[:3]) + more
+
+
+def _recomputed(model: nn.Module) -> dict[Write, list[str]]:
+    """Return what was written to weights that `torch.nn.utils.weight_norm` computes from others."""
+    from nnlint.linter.load.initialised import recomputed, writes
+
+    found: dict[Write, list[str]] = {}
+    for path, module in model.named_modules():
+        for name in recomputed(module):
+            for write in writes(module, name):
+                if write.location is not None:
+                    found.setdefault(write, []).append(f"{path}.{name}" if path else name)
+    return found
 
 
 def _overwritten(model: nn.Module) -> Iterator[Lost]:
@@ -209,6 +259,35 @@ def _after(history: tuple[Write, ...], place: Location) -> tuple[Write, Write] |
     if first is history[0] and not first.name.endswith("_"):
         return None  # torch.randn makes the parameter, it need not be meant to initialise it
     return first, last
+
+
+def _unread_fans(
+    function: ast.FunctionDef | ast.AsyncFunctionDef,
+) -> Iterator[tuple[ast.Assign, str, ast.Call]]:
+    """Yield variables made of a layer's sizes that nothing reads, and the draw beside them."""
+    read = {
+        node.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    for block in ast.walk(function):
+        found = getattr(block, "body", None)
+        body: list[ast.stmt] = found if isinstance(found, list) else []
+        for place, node in enumerate(body):
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)]) if name not in read:
+                    sizes = {n.attr for n in ast.walk(node.value) if isinstance(n, ast.Attribute)}
+                    draw = next(filter(None, map(_draw, body[place + 1 :])), None)
+                    if sizes & _SIZES and draw is not None:
+                        yield node, name, draw
+
+
+def _draw(statement: ast.stmt) -> ast.Call | None:
+    """Return the call of a statement that draws weights."""
+    match statement:
+        case ast.Expr(ast.Call(func=ast.Attribute(attr=name)) as call) if name in _DRAWS:
+            return call
+    return None
 
 
 def _own_classes(model: nn.Module, source: Source) -> dict[str, type]:

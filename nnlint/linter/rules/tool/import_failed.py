@@ -11,8 +11,7 @@ class ImportFailed(ToolRule):
 
     ## What it does
     Reports a file that does not parse, and a model whose definitions raise when they are executed,
-    or that raises when it is built or called. Also one that hangs, crashes Python or ends the
-    program.
+    or that raises when it is built or called. Also one that crashes Python or ends the program.
 
     ## Why is this bad?
     The model would fail in training just the same, and nothing else can be said about it until it
@@ -54,7 +53,7 @@ class ImportFailed(ToolRule):
     What a model needs of its file is run in a child process with a limit on time and memory, on
     the CPU, with its output kept aside: definitions, imports and plain assignments, no training
     loops, downloads or programs. The finding stands at the innermost line of the file in the
-    traceback, or of the stack at the moment of the crash or hang.
+    traceback, or of the stack at the moment of the crash.
 
     ## Known limits
     A constructor that needs a GPU or a data set by itself fails here though it runs on another

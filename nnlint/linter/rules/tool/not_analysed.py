@@ -11,8 +11,8 @@ class NotAnalysed(ToolRule):
 
     ## What it does
     Reports a model for whose constructor or factory no arguments were found with which it runs,
-    and says how to give them; one that needs a package which is not installed, or more memory than
-    the limit; or one that gives no single `torch.nn.Module`.
+    and says how to give them; one that needs a package which is not installed, or more memory or
+    time than the limit; or one that gives no single `torch.nn.Module`.
 
     ## Why is this bad?
     It is no fault of the model, but no rule has seen it.
