@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
@@ -28,6 +29,7 @@ PATIENCE = 60.0
 # For one that has not: the name may be wrong, or it may just be starting.
 FIRST_PATIENCE = 5.0
 CANCEL_SECONDS = 2.0
+CLOSE_SECONDS = 2.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _SLOWEST_UPLOAD = 128 * 1024  # bytes a second, for the deadline alone
@@ -126,7 +128,11 @@ class Service:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._channel.close()
+        # An interrupt within gRPC's own code can leave a call that nothing drains, and close() waits
+        # for it for ever (https://github.com/grpc/grpc/issues/19973).
+        closing = threading.Thread(target=self._channel.close, daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
 
     def pauses(self) -> Pauses:
         """Return the pauses of one undertaking."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from nnlint.errors import (
     UnreachableError,
 )
 from nnlint.probe_service.capture.bundle import Capture
+from nnlint.probe_service.client import channel
 from nnlint.probe_service.client.address import Address, parse_address
 from nnlint.probe_service.client.session import Session, Watch
 from nnlint.probe_service.options import ProbeOptions
@@ -370,6 +372,21 @@ def test_an_interrupt_cancels_the_probe(fake: Fake, session: Session, capture: C
         session.probe(capture, OPTIONS)
     assert fake.cancelled.wait(20)
     assert fake.requests("cancel")[0].probe_id == fake.requests("run")[0].probe_id
+
+
+def test_a_channel_that_cannot_be_closed_holds_nobody_up(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an interrupt within gRPC's own code, which leaves a call that nothing drains."""
+    release = threading.Event()
+    monkeypatch.setattr(channel, "CLOSE_SECONDS", 0.05)
+    try:
+        with channel.Service(address) as service:
+            service._channel.close()
+            monkeypatch.setattr(service, "_channel", SimpleNamespace(close=release.wait))
+    finally:
+        assert not release.is_set()
+        release.set()
 
 
 def test_nobody_there_is_said_with_what_to_do(address: Address, capture: Capture) -> None:
