@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from nnlint.linter.experiments import Experiments
 from nnlint.linter.findings import Location
 
 Magnitudes = tuple[float | None, ...]
@@ -173,7 +174,6 @@ class Measured:
         batch_size: Samples in one step.
         losses: The loss before each step.
         nodes: Every operation in execution order, also those that were not observed.
-        outputs: Positions of the operations whose results the model returns.
         loss: For people, what was differentiated: "cross_entropy at train.py:30".
         loss_known: False where no loss was found and a stand-in was differentiated.
         data: "user" for the user's batch, "random" for drawn inputs and labels.
@@ -182,6 +182,8 @@ class Measured:
         optimizer_given: Whether the user named the optimiser and its learning rate.
         device: For people: "CPU, 2 threads".
         precision: "float32", "bfloat16", "autocast".
+        outputs: Positions of the operations whose results the model returns.
+        experiments: What was asked for, and what experiments other than the gradients found.
     """
 
     model: str
@@ -201,6 +203,7 @@ class Measured:
     device: str = "cpu"
     precision: str = "float32"
     outputs: tuple[int, ...] = ()
+    experiments: Experiments = field(default_factory=Experiments)
 
     @property
     def steps(self) -> int:

@@ -24,7 +24,8 @@ def run_probe_rules(
 
     One that crashes becomes NNL002 and the others go on.
     """
-    chosen = [rule for rule in rules if issubclass(rule, ProbeRule)]
+    asked = measured.experiments.asked
+    chosen = [rule for rule in rules if issubclass(rule, ProbeRule) and rule.experiment in asked]
     return run_each(chosen, lambda rule: rule().judge(measured), measured.model, measured.location)
 
 

@@ -11,6 +11,16 @@ BATCH_SIZE = 16
 SAMPLES = 256
 # Gradients are judged after a few steps: at initialisation zero-initialised branches have none.
 STEPS = 3
+# Samples that a sound model learns by heart, and the most steps for it with one learning rate.
+OVERFIT_SAMPLES = 56
+OVERFIT_STEPS = 400
+# The learning rates of a range test, as torch-lr-finder's.
+LR_START, LR_END, LR_STEPS = 1e-7, 10.0, 100
+# Largest norm of all gradients together.
+MAX_NORM = 4.0
+CLIP_STEPS = 10
+# Initialisations beside the one that was captured.
+SEEDS = 4
 # What the optimisers step with where the user names no learning rate.
 LEARNING_RATES = {"sgd": 0.01, "adamw": 0.001}
 
@@ -33,6 +43,16 @@ class ProbeOptions:
         seconds: Limit of the run itself.
         fit_batch: Whether to halve the batch where memory runs out.
         deterministic: Whether algorithms must be deterministic.
+        experiments: What is done, by the names of the protocol ("lr_range").
+        histograms: Whether steps carry histograms.
+        overfit_steps: Most steps by which samples are learned by heart.
+        lr_start: First learning rate of the range test.
+        lr_end: Last one.
+        lr_steps: How many.
+        lr_linear: Whether they have equal differences, not equal factors.
+        max_norm: Largest norm of all gradients together, where they are clipped.
+        clip_steps: Steps without and with clipping.
+        seeds: Initialisations beside the one that was captured.
     """
 
     steps: int = STEPS
@@ -48,3 +68,13 @@ class ProbeOptions:
     seconds: float = 300.0
     fit_batch: bool = False
     deterministic: bool = False
+    experiments: tuple[str, ...] = ("gradients",)
+    histograms: bool = False
+    overfit_steps: int = OVERFIT_STEPS
+    lr_start: float = LR_START
+    lr_end: float = LR_END
+    lr_steps: int = LR_STEPS
+    lr_linear: bool = False
+    max_norm: float = MAX_NORM
+    clip_steps: int = CLIP_STEPS
+    seeds: int = SEEDS

@@ -260,8 +260,8 @@ def test_a_process_for_each_file_where_there_is_no_fork(folder):
         (folder / name).write_text(NET.replace(head, f"{head}    {statement}\n"))
     with Pool(fork=False) as pool:
         report = lint_paths(["."], LintSettings(timeout=3), rules=all_rules(), pool=pool)
-    found = [(f.location.path, f.location.line) for f in report.findings if f.code == "NNL001"]
-    assert found == [("bad.py", 5), ("slow.py", 5)]
+    found = {(f.location.path, f.location.line): f.code for f in report.findings}
+    assert found == {("bad.py", 5): "NNL001", ("slow.py", 5): "NNL004"}
     assert [model.analysed for model in report.models] == [False, True, False]
 
 

@@ -22,7 +22,7 @@ from nnlint.linter.trace.capture import ForwardError, NotTraceableError
 from nnlint.linter.trace.positions import UserCode
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.capture.session import Subject, capture
-from nnlint.probe_service.client.request import run_request
+from nnlint.probe_service.client.request import ask, run_request
 from nnlint.probe_service.diagnose import measured
 from nnlint.probe_service.options import ProbeOptions
 from nnlint.probe_service.replay.run import execute
@@ -78,6 +78,7 @@ def replay(captured: Capture, options: ProbeOptions | None = None) -> Measured:
         captured,
         options,
         probe_service_pb2.GetCapabilitiesResponse(limits=LIMITS),
+        ask(captured, options, LIMITS),
         keep_alive_seconds=0,
     )
     job = worker_pb2.WorkerJob(request=request, limits=LIMITS, device="cpu", threads=0)

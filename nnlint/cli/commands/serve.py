@@ -101,7 +101,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only for newer
     help="Longest run of a probe.",
 )
 @click.option(
-    "--max-steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Of a probe."
+    "--max-steps", type=click.IntRange(min=1), default=10_000, show_default=True, help="Of a probe."
 )
 @click.option(
     "--max-elements",

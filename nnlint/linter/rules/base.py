@@ -173,6 +173,8 @@ class ProbeRule(Rule):
     """
 
     category = Category.PROBE
+    # The experiment whose outcome it judges; a rule is passed over where another one was asked for.
+    experiment: ClassVar[str] = "gradients"
 
     def check(self, graph: ModelGraph) -> Iterator[Finding | NotChecked]:  # noqa: ARG002 - the base's signature
         """Yield nothing: the graph alone does not show it."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnlint.probe_service.capture.bundle import Capture
+from nnlint.probe_service.client.request import Asked
 from nnlint.probe_service.client.upload import Uploaded
 from nnlint.protos.v1 import measurement_pb2
 from nnlint.protos.v1 import probe_service_pb2 as pb
@@ -22,6 +23,8 @@ class Outcome:
         result: How it ended.
         uploaded: What had to be sent.
         server: What the service says of itself.
+        asked: The experiments, None where the probe was not made by a request.
+        found: What they found, but for the gradients; fewer where the probe ended before.
     """
 
     capture: Capture
@@ -30,3 +33,5 @@ class Outcome:
     result: measurement_pb2.Result
     uploaded: Uploaded
     server: pb.GetCapabilitiesResponse
+    asked: Asked | None = None
+    found: Sequence[measurement_pb2.ExperimentResult] = ()

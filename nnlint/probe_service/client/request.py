@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from nnlint.errors import IncompatibleError, RefusedError, UsageError
+from nnlint.errors import CaptureError, IncompatibleError, RefusedError, UsageError
+from nnlint.probe_service import asking
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.client.address import Address
 from nnlint.probe_service.client.upload import digest_of
-from nnlint.probe_service.options import LEARNING_RATES, ProbeOptions
+from nnlint.probe_service.options import ProbeOptions
 from nnlint.protos.v1 import graph_pb2
 from nnlint.protos.v1 import probe_service_pb2 as pb
 
@@ -43,6 +46,13 @@ def check_options(options: ProbeOptions) -> None:
         "momentum": 0,
         "weight_decay": 0,
         "seconds": 0,
+        "overfit_steps": 1,
+        "lr_start": 0,
+        "lr_end": 0,
+        "lr_steps": 2,
+        "max_norm": 0,
+        "clip_steps": 1,
+        "seeds": 1,
     }
     for name, lowest in least.items():
         value = getattr(options, name)
@@ -51,6 +61,14 @@ def check_options(options: ProbeOptions) -> None:
             raise UsageError(f"{words} is a number of at least {lowest}, not {value}")
     if options.seed >= 1 << 63:
         raise UsageError(f"seed is below 2**63, not {options.seed}")
+    if not 0 < options.lr_start < options.lr_end:
+        text = f"{options.lr_start:g} to {options.lr_end:g}"
+        raise UsageError(f"a range of learning rates goes from above 0 upwards, not from {text}")
+    if unknown := [kind for kind in options.experiments if asking.find(kind) is None]:
+        known = ", ".join(map(name_of, asking.kinds()))
+        raise UsageError(f"unknown experiment {name_of(unknown[0])!r}", hint=f"one of: {known}")
+    if not options.experiments:
+        raise UsageError("at least one experiment is needed")
     if options.momentum and options.optimizer == "adamw":
         raise UsageError("momentum is of sgd, not of adamw")
 
@@ -60,10 +78,54 @@ def new_id() -> bytes:
     return secrets.token_bytes(ID_BYTES)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The experiments of a request.
+
+    Attributes:
+        subject: What they are asked about.
+        experiments: In the order of the request.
+        skipped: Kind -> why the model cannot be asked.
+    """
+
+    subject: asking.Subject
+    experiments: tuple[pb.Experiment, ...]
+    skipped: Mapping[str, str]
+
+
+def ask(capture: Capture, options: ProbeOptions, limits: pb.Limits) -> Asked:
+    """Return the experiments that are asked for and can be asked.
+
+    Raises:
+        CaptureError: None of them can be asked of this model.
+    """
+    graph = graph_pb2.Graph.FromString(capture.graph)
+    subject = asking.Subject(capture, graph, options, limits)
+    experiments, skipped = [], {}
+    for kind in dict.fromkeys(options.experiments):
+        module = asking.find(kind)
+        assert module is not None, kind
+        settings = module.ask(subject)
+        if isinstance(settings, str):
+            skipped[kind] = settings
+        else:
+            experiments.append(pb.Experiment(**{kind: settings}))
+    if not experiments:
+        reasons = "; ".join(f"{name_of(kind)}: {why}" for kind, why in skipped.items())
+        raise CaptureError(f"nothing that was asked for can be run ({reasons})")
+    return Asked(subject, tuple(experiments), skipped)
+
+
+def name_of(kind: str) -> str:
+    """Return what people call a kind of experiment: "lr-range"."""
+    return kind.replace("_", "-")
+
+
 def run_request(
     capture: Capture,
     options: ProbeOptions,
     server: pb.GetCapabilitiesResponse,
+    asked: Asked,
     *,
     keep_alive_seconds: float,
 ) -> pb.RunProbeRequest:
@@ -75,15 +137,7 @@ def run_request(
         seed=options.seed,
         seconds=min(options.seconds, limits.seconds or options.seconds),
         deterministic=options.deterministic,
-        experiments=[
-            pb.Experiment(
-                gradients=pb.GradientsExperiment(
-                    steps=options.steps,
-                    samples=min(options.samples, limits.samples or options.samples),
-                    optimizer=_optimizer(options),
-                )
-            )
-        ],
+        experiments=asked.experiments,
     )
     return pb.RunProbeRequest(
         probe_id=new_id(),
@@ -91,20 +145,6 @@ def run_request(
         settings=settings,
         keep_alive_seconds=min(keep_alive_seconds, limits.keep_alive_seconds),
     )
-
-
-def _optimizer(options: ProbeOptions) -> pb.Optimizer:
-    name = options.optimizer or "sgd"
-    rate = options.learning_rate
-    optimizer = pb.Optimizer(
-        learning_rate=LEARNING_RATES[name] if rate is None else rate,
-        weight_decay=options.weight_decay,
-    )
-    if name == "adamw":
-        optimizer.adamw.CopyFrom(pb.Optimizer.AdamW(beta1=0.9, beta2=0.999, epsilon=1e-8))
-    else:
-        optimizer.sgd.CopyFrom(pb.Optimizer.Sgd(momentum=options.momentum))
-    return optimizer
 
 
 def check(

@@ -131,11 +131,15 @@ class Session:
         return run.do()
 
     def new_request(
-        self, capture: Capture, options: ProbeOptions, server: pb.GetCapabilitiesResponse
+        self,
+        capture: Capture,
+        options: ProbeOptions,
+        server: pb.GetCapabilitiesResponse,
+        asked: request.Asked,
     ) -> pb.RunProbeRequest:
         """Return a request for one probe, with an identity of its own."""
         return request.run_request(
-            capture, options, server, keep_alive_seconds=self._keep_alive_seconds
+            capture, options, server, asked, keep_alive_seconds=self._keep_alive_seconds
         )
 
 
@@ -153,7 +157,8 @@ class _Run:
         self._watch = session.watch
         self._capture = capture
         self._server = server
-        self._request = session.new_request(capture, options, server)
+        self._asked = request.ask(capture, options, server.limits)
+        self._request = session.new_request(capture, options, server, self._asked)
         self._seconds = self._request.settings.seconds + _QUEUE_SECONDS
         self._blobs = upload.contents(capture)
         self._uploaded = upload.Uploaded(0, 0, 0.0)
@@ -181,12 +186,15 @@ class _Run:
             self._result,
             self._uploaded,
             self._server,
+            self._asked,
+            tuple(self._found),
         )
 
     def _forget(self) -> None:
         self._next = 1
         self._plan = measurement_pb2.MeasurementPlan()
         self._steps: list[measurement_pb2.StepStatistics] = []
+        self._found: list[measurement_pb2.ExperimentResult] = []
         self._result: measurement_pb2.Result | None = None
 
     def _upload(self, known_missing: tuple[bytes, ...] = ()) -> None:
@@ -283,6 +291,8 @@ class _Run:
                 self._plan = event.plan
             case "step":
                 self._steps.append(event.step)
+            case "experiment":
+                self._found.append(event.experiment)
             case "result":
                 self._result = event.result
         self._watch.event(event)

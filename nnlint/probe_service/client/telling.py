@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from nnlint.errors import CaptureError, NnlintError
+from nnlint.linter.experiments import Experiments
 from nnlint.linter.findings import Location
 from nnlint.linter.probed import Probed, Status
+from nnlint.probe_service import asking
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.client.outcome import Outcome
+from nnlint.probe_service.client.request import name_of
 from nnlint.probe_service.diagnose import measured
 from nnlint.probe_service.options import ProbeOptions
 from nnlint.protos.v1 import measurement_pb2
@@ -42,7 +47,10 @@ def probed(outcome: Outcome, options: ProbeOptions, server: str) -> Probed:
         reason="" if complete else _reason(result),
         hint="" if complete else _hint(status, capture, options),
         location=None if complete else _location(result, capture),
-        measured=measured(capture, options, outcome.plan, outcome.steps, result),
+        measured=replace(
+            measured(capture, options, outcome.plan, outcome.steps, result),
+            experiments=experiments(outcome),
+        ),
         seed=options.seed,
         loss_source=capture.loss_source,
         gradient_error=capture.parity.gradient_error,
@@ -55,6 +63,27 @@ def probed(outcome: Outcome, options: ProbeOptions, server: str) -> Probed:
         estimated_bytes=result.estimated_bytes,
         available_bytes=result.available_bytes,
         seconds=result.timings.running,
+    )
+
+
+def experiments(outcome: Outcome) -> Experiments:
+    """Return what the experiments found; nothing that the service sends is trusted to fit."""
+    asked = outcome.asked
+    if asked is None:
+        return Experiments()
+    kinds = [each.WhichOneof("kind") for each in asked.experiments]
+    read: dict[str, Any] = {}
+    for found in outcome.found:
+        kind = found.WhichOneof("kind")
+        module = asking.find(kind)
+        if module is None or kind is None or found.experiment >= len(kinds):
+            continue
+        if kinds[found.experiment] == kind:
+            read[kind] = module.read(getattr(found, kind), asked.subject)
+    return Experiments(
+        asked=tuple(name_of(kind) for kind in (*filter(None, kinds), *asked.skipped)),
+        skipped={name_of(kind): reason for kind, reason in asked.skipped.items()},
+        **read,
     )
 
 

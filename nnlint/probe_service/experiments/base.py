@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from nnlint.probe_service.experiments.needs import Needs
 from nnlint.probe_service.replay.plan import Plan
 from nnlint.probe_service.replay.program import Journal, Program
-from nnlint.probe_service.replay.violations import Violation
-from nnlint.protos.v1 import measurement_pb2, probe_service_pb2
+from nnlint.protos.v1 import graph_pb2, measurement_pb2, probe_service_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,11 @@ class Context:
         journal: To be told each operation before it runs.
         stage: Tells what is being done.
         step: Sends the statistics of a step.
-        result: Takes what the experiment found: non-finite origins, activities, number of steps.
+        load: Checks another graph of the request and brings it onto the device.
+        progress: Tells how far the experiment is: steps that were made, the most there may be, the
+            last loss, and the learning rate or 0. Most of it is dropped, so it may be told often.
+        finish: Sends what the experiment found, once, at its end.
+        result: Takes what the gradients experiment found: non-finite origins, activities, steps.
     """
 
     program: Program
@@ -34,6 +37,9 @@ class Context:
     journal: Journal
     stage: Callable[[probe_service_pb2.Stage.Kind], None]
     step: Callable[[measurement_pb2.StepStatistics], None]
+    load: Callable[[graph_pb2.Digest], Program]
+    progress: Callable[[int, int, float, float], None]
+    finish: Callable[[measurement_pb2.ExperimentResult], None]
     result: measurement_pb2.Result = field(default_factory=measurement_pb2.Result)
 
 
@@ -41,11 +47,6 @@ class Experiment(Protocol):
     """The module of one kind of experiment."""
 
     KIND: str
-
-    def check(
-        self, field: str, experiment: Any, limits: probe_service_pb2.Limits
-    ) -> Iterator[Violation]:
-        """Yield what is wrong with the settings."""
 
     def needs(self, experiment: Any) -> Needs:
         """Return what memory it takes."""

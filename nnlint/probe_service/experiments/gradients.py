@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import torch
 
@@ -15,21 +14,9 @@ from nnlint.probe_service.replay.measure import Meter
 from nnlint.probe_service.replay.optimise import Trainer
 from nnlint.probe_service.replay.ranges import range_of
 from nnlint.probe_service.replay.reading import Doubtful, Reading
-from nnlint.probe_service.replay.violations import Violation
 from nnlint.protos.v1 import probe_service_pb2
 
 KIND = "gradients"
-
-
-def check(
-    field: str, experiment: probe_service_pb2.GradientsExperiment, limits: probe_service_pb2.Limits
-) -> Iterator[Violation]:
-    """Yield what is wrong with the settings."""
-    if not 1 <= experiment.steps <= limits.steps:
-        yield Violation(f"{field}.steps", f"{experiment.steps} is not from 1 to {limits.steps}")
-    if experiment.samples > limits.samples:
-        yield Violation(f"{field}.samples", f"{experiment.samples} is more than {limits.samples}")
-    yield from optimise.check(f"{field}.optimizer", experiment.optimizer)
 
 
 def needs(experiment: probe_service_pb2.GradientsExperiment) -> Needs:

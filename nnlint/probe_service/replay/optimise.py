@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,29 +12,10 @@ from nnlint.probe_service.replay.measure import Meter
 from nnlint.probe_service.replay.parameters import Parameters, Share, shares
 from nnlint.probe_service.replay.program import Journal, Program, Watch
 from nnlint.probe_service.replay.reading import Reading
-from nnlint.probe_service.replay.violations import Violation
 from nnlint.protos.v1 import probe_service_pb2
 
 # Between two copies of the whole state. Going back repeats at most so many steps, unmeasured.
 CHECKPOINT_STEPS = 16
-
-
-def check(field: str, settings: probe_service_pb2.Optimizer) -> Iterator[Violation]:
-    """Say what is wrong with the settings of an optimiser."""
-    plain = {
-        "learning_rate": settings.learning_rate,
-        "weight_decay": settings.weight_decay,
-        "sgd.momentum": settings.sgd.momentum,
-        "adamw.epsilon": settings.adamw.epsilon,
-    }
-    for name, value in plain.items():
-        if not (math.isfinite(value) and value >= 0):
-            yield Violation(f"{field}.{name}", f"{value} is not a finite number from 0 up")
-    for name, beta in (("beta1", settings.adamw.beta1), ("beta2", settings.adamw.beta2)):
-        if not 0 <= beta < 1:
-            yield Violation(f"{field}.adamw.{name}", f"{beta} is not between 0 and 1")
-    if settings.sgd.nesterov and not settings.sgd.momentum:
-        yield Violation(f"{field}.sgd.nesterov", "Nesterov's method needs momentum")
 
 
 def optimizer(
@@ -45,7 +24,7 @@ def optimizer(
     """Return the optimiser.
 
     Args:
-        settings: Checked by `check`.
+        settings: Checked by `asking.optimizers`.
         parameters: At least one.
     """
     if settings.WhichOneof("algorithm") == "adamw":

@@ -17,7 +17,7 @@ import torch
 from google.protobuf.message import DecodeError
 
 import nnlint
-from nnlint.probe_service import experiments
+from nnlint.probe_service import asking, experiments
 from nnlint.probe_service.operators import reviewed
 from nnlint.probe_service.replay import memory, shapes, structure
 from nnlint.probe_service.replay.plan import plan
@@ -28,6 +28,8 @@ from nnlint.protos.v1 import graph_pb2, measurement_pb2, probe_service_pb2, work
 # Beyond this multiple of what is free, an estimate needs no trial.
 _HOPELESS = 2.0
 _MOST_TEXT = 1000
+# Between two words of how far an experiment is.
+_PROGRESS_SECONDS = 0.2
 _Settings = probe_service_pb2.ProbeSettings
 _Stage = probe_service_pb2.Stage
 _Result = measurement_pb2.Result
@@ -51,6 +53,7 @@ def preload() -> None:
     parameter.grad = torch.zeros(1)
     optimizer.step()
     experiments.find("gradients")
+    asking.kinds()
     reviewed()
 
 
@@ -87,6 +90,8 @@ class _Run:
     emit: Emit
     tell: Callable[[int], None]
     node: int = -1
+    experiment: int = 0
+    told: float = 0.0
     result: measurement_pb2.Result = field(default_factory=measurement_pb2.Result)
 
     def run(self) -> None:
@@ -101,20 +106,10 @@ class _Run:
         """Check everything, and measure what is well and may fit."""
         started = time.perf_counter()
         self.stage(_Stage.KIND_CHECKING)
-        graph = self._graph()
-        wrong = first(self._check_settings(settings, device))
-        wrong = wrong or structure.check(graph, self.job.limits)
-        if wrong:
+        if wrong := first(self._check_settings(settings, device)):
             raise InvalidGraphError(wrong)
+        graph, estimate = self._graph(self.job.request.graph, device)
         self._describe(device)
-        estimate = shapes.check(
-            graph,
-            limits=self.job.limits,
-            precision=settings.precision,
-            device=device,
-            journal=self.journal,
-        )
-        self.journal(-1)
         self.result.estimated_bytes = estimate.total(
             [experiments.find(kind).needs(each) for kind, each in _experiments(settings)]  # type: ignore[union-attr]
         )
@@ -144,9 +139,7 @@ class _Run:
     ) -> None:
         started = time.perf_counter()
         self.stage(_Stage.KIND_LOADING)
-        program = Program.load(
-            graph, self._blob, device=device, precision=settings.precision, seed=settings.seed
-        )
+        program = self._program(graph, device)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         self.result.timings.loading = time.perf_counter() - started
@@ -159,12 +152,18 @@ class _Run:
             journal=self.journal,
             stage=self.stage,
             step=lambda step: self.emit(worker_pb2.WorkerEvent(step=step)),
+            load=lambda digest: self._program(self._graph(digest, device)[0], device),
+            progress=self.progress,
+            finish=self.finish,
             result=self.result,
         )
         try:
-            for kind, experiment in _experiments(settings):
+            for position, (kind, experiment) in enumerate(_experiments(settings)):
                 module = experiments.find(kind)
                 assert module is not None
+                self.experiment, self.told = position, 0.0
+                if position:
+                    program.reset()
                 module.run(experiment, context)
         finally:
             self.result.timings.running = time.perf_counter() - started
@@ -174,14 +173,52 @@ class _Run:
         self.tell(node)
 
     def stage(self, kind: probe_service_pb2.Stage.Kind) -> None:
-        self.emit(worker_pb2.WorkerEvent(stage=_Stage(kind=kind)))
+        self.emit(worker_pb2.WorkerEvent(stage=_Stage(kind=kind, experiment=self.experiment)))
 
-    def _graph(self) -> graph_pb2.Graph:
-        content = self._content("request.graph", self.job.request.graph)
+    def progress(self, step: int, steps: int, loss: float, learning_rate: float) -> None:
+        now = time.monotonic()
+        if now - self.told < _PROGRESS_SECONDS:
+            return
+        self.told = now
+        progress = probe_service_pb2.Progress(
+            experiment=self.experiment,
+            step=step,
+            steps=steps,
+            loss=loss,
+            learning_rate=learning_rate,
+        )
+        self.emit(worker_pb2.WorkerEvent(progress=progress))
+
+    def finish(self, found: measurement_pb2.ExperimentResult) -> None:
+        found.experiment = self.experiment
+        self.emit(worker_pb2.WorkerEvent(experiment=found))
+
+    def _graph(
+        self, digest: graph_pb2.Digest, device: torch.device
+    ) -> tuple[graph_pb2.Graph, shapes.Estimate]:
+        """Read and check a graph."""
+        content = self._content("request.graph", digest)
         try:
-            return graph_pb2.Graph.FromString(bytes(content))
+            graph = graph_pb2.Graph.FromString(bytes(content))
         except DecodeError as error:
             raise refuse("graph", "not a serialised Graph") from error
+        if wrong := structure.check(graph, self.job.limits):
+            raise InvalidGraphError(wrong)
+        estimate = shapes.check(
+            graph,
+            limits=self.job.limits,
+            precision=self.job.request.settings.precision,
+            device=device,
+            journal=self.journal,
+        )
+        self.journal(-1)
+        return graph, estimate
+
+    def _program(self, graph: graph_pb2.Graph, device: torch.device) -> Program:
+        settings = self.job.request.settings
+        return Program.load(
+            graph, self._blob, device=device, precision=settings.precision, seed=settings.seed
+        )
 
     def _blob(self, digest: graph_pb2.Digest) -> bytes | memoryview:
         return self._content(f"blob {digest.sha256.hex()}", digest)
@@ -209,8 +246,8 @@ class _Run:
         for index, experiment in enumerate(settings.experiments):
             kind = experiment.WhichOneof("kind")
             place = f"settings.experiments[{index}]"
-            module = experiments.find(kind)
-            if module is None or kind is None:
+            module = asking.find(kind)
+            if module is None or kind is None or experiments.find(kind) is None:
                 yield Violation(place, "the kind of experiment is not known")
             else:
                 yield from module.check(

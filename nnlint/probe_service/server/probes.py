@@ -95,6 +95,8 @@ class Probe:
             probe_service_pb2.Stage
             | measurement_pb2.MeasurementPlan
             | measurement_pb2.StepStatistics
+            | measurement_pb2.ExperimentResult
+            | probe_service_pb2.Progress
             | measurement_pb2.Result
         ),
     ) -> None:
@@ -108,6 +110,10 @@ class Probe:
         elif isinstance(event, measurement_pb2.StepStatistics):
             numbered.step.CopyFrom(event)
             self._steps += 1
+        elif isinstance(event, measurement_pb2.ExperimentResult):
+            numbered.experiment.CopyFrom(event)
+        elif isinstance(event, probe_service_pb2.Progress):
+            numbered.progress.CopyFrom(event)
         else:
             numbered.result.CopyFrom(event)
         self._events.append(numbered)

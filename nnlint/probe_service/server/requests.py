@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from nnlint.probe_service import asking
 from nnlint.probe_service.server.blobs import DIGEST_BYTES, EMPTY, Key
 from nnlint.probe_service.server.refusals import RefusedError, Violation
 from nnlint.probe_service.server.settings import Limits
@@ -12,7 +13,6 @@ from nnlint.protos.v1 import graph_pb2, probe_service_pb2
 
 PROBE_ID_BYTES = 16
 _MOST_EXPERIMENTS = 16
-_MOST_RATE = 1e6
 
 
 def check_digests(digests: Sequence[graph_pb2.Digest], limits: Limits) -> list[Key]:
@@ -71,10 +71,10 @@ def _run_violations(
     request: probe_service_pb2.RunProbeRequest, limits: Limits
 ) -> Iterator[Violation]:
     yield from _probe_id_violations(request.probe_id)
-    key = Key.of(request.graph)
-    yield from digest_violations(key, "graph")
-    if key.size > limits.graph_bytes:
-        yield Violation("graph.size_bytes", f"{key.size}; at most {limits.graph_bytes}")
+    for key in graphs_of(request):
+        yield from digest_violations(key, "graph")
+        if key.size > limits.graph_bytes:
+            yield Violation("graph.size_bytes", f"{key.size}; at most {limits.graph_bytes}")
     yield from _within(
         "keep_alive_seconds", request.keep_alive_seconds, 0.0, limits.keep_alive_seconds
     )
@@ -96,39 +96,36 @@ def _experiment_violations(
         text = f"{len(experiments)} experiments; from 1 to {_MOST_EXPERIMENTS}"
         yield Violation("settings.experiments", text)
         return
+    told = limits_message(limits)
     steps = samples = 0
     for number, experiment in enumerate(experiments):
         field = f"settings.experiments[{number}]"
-        if experiment.WhichOneof("kind") != "gradients":
+        kind = experiment.WhichOneof("kind")
+        module = asking.find(kind)
+        if module is None or kind is None:
             yield Violation(field, "no kind of experiment that this server knows")
             continue
-        gradients = experiment.gradients
-        if gradients.steps < 1:
-            yield Violation(f"{field}.gradients.steps", "at least 1")
-        steps += gradients.steps
-        samples += gradients.samples
-        yield from _optimizer_violations(gradients.optimizer, f"{field}.gradients.optimizer")
+        settings = getattr(experiment, kind)
+        for wrong in module.check(f"{field}.{kind}", settings, told):
+            yield Violation(wrong.field, wrong.description)
+        work = module.work(settings)
+        steps += work.steps
+        samples += work.samples
     if steps > limits.steps:
         yield Violation("settings.experiments", f"{steps} steps; at most {limits.steps}")
     if samples > limits.samples:
         yield Violation("settings.experiments", f"{samples} samples; at most {limits.samples}")
 
 
-def _optimizer_violations(
-    optimizer: probe_service_pb2.Optimizer, field: str
-) -> Iterator[Violation]:
-    yield from _within(f"{field}.learning_rate", optimizer.learning_rate, 0.0, _MOST_RATE)
-    yield from _within(f"{field}.weight_decay", optimizer.weight_decay, 0.0, _MOST_RATE)
-    sgd, adamw = optimizer.sgd, optimizer.adamw
-    yield from _within(f"{field}.sgd.momentum", sgd.momentum, 0.0, _MOST_RATE)
-    if sgd.nesterov and not sgd.momentum > 0:
-        yield Violation(f"{field}.sgd.nesterov", "needs a momentum")
-    if optimizer.WhichOneof("algorithm") == "adamw":
-        for name in ("beta1", "beta2"):
-            value = getattr(adamw, name)
-            if not 0.0 <= value < 1.0:
-                yield Violation(f"{field}.adamw.{name}", f"{value}; at least 0 and below 1")
-        yield from _within(f"{field}.adamw.epsilon", adamw.epsilon, 0.0, _MOST_RATE)
+def graphs_of(request: probe_service_pb2.RunProbeRequest) -> list[Key]:
+    """Return the graphs that a checked request names, its own first."""
+    found = [Key.of(request.graph)]
+    for experiment in request.settings.experiments:
+        kind = experiment.WhichOneof("kind")
+        module = asking.find(kind)
+        if module is not None and kind is not None:
+            found += map(Key.of, module.graphs(getattr(experiment, kind)))
+    return list(dict.fromkeys(found))
 
 
 def _within(field: str, value: float, low: float, high: float) -> Iterator[Violation]:

@@ -149,7 +149,7 @@ class Runner:
         kind = event.WhichOneof("event")
         if probe.events > _MOST_EVENTS:
             raise frames.FrameError("far too many events")
-        if kind in {"stage", "plan", "step"}:
+        if kind in {"stage", "plan", "step", "progress", "experiment"}:
             if kind == "step" and not probe.steps:
                 self._metrics.first_step_seconds.observe(time.monotonic() - probe.started)
             probe.add(getattr(event, kind))

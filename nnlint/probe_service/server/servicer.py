@@ -155,8 +155,11 @@ class ProbeServicer(probe_service_pb2_grpc.ProbeServiceServicer):
         self._threads.submit(self._store.release, lease)
 
     async def _pin(self, request: pb.RunProbeRequest, lease: Lease) -> None:
-        """Check the graph and keep all blobs that it needs."""
-        graph = Key.of(request.graph)
+        """Check the graphs and keep all blobs that they need."""
+        for graph in requests.graphs_of(request):
+            await self._pin_graph(graph, lease)
+
+    async def _pin_graph(self, graph: Key, lease: Lease) -> None:
         await self._pin_keys([graph], lease)
         async with self._checking:
             try:

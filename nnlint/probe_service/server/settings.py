@@ -41,7 +41,7 @@ class Limits:
     graph_bytes: int = 4 << 20
     nodes: int = 20_000
     elements: int = 1 << 31
-    steps: int = 1000
+    steps: int = 10_000
     samples: int = 65_536
     seconds: float = 600.0
     queue_seconds: float = 1800.0

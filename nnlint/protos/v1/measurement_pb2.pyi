@@ -16,7 +16,7 @@ class MeasurementPlan(_message.Message):
     def __init__(self, nodes: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StepStatistics(_message.Message):
-    __slots__ = ("step", "loss", "measured", "activation_rms", "activation_abs_max", "activation_zero_fraction", "gradient_rms", "gradient_abs_max", "parameter_rms", "parameter_gradient_rms", "parameter_gradient_abs_max", "update_ratio", "seconds")
+    __slots__ = ("step", "loss", "measured", "activation_rms", "activation_abs_max", "activation_zero_fraction", "gradient_rms", "gradient_abs_max", "parameter_rms", "parameter_gradient_rms", "parameter_gradient_abs_max", "update_ratio", "seconds", "histograms")
     STEP_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
     MEASURED_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class StepStatistics(_message.Message):
     PARAMETER_GRADIENT_ABS_MAX_FIELD_NUMBER: _ClassVar[int]
     UPDATE_RATIO_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAMS_FIELD_NUMBER: _ClassVar[int]
     step: int
     loss: float
     measured: bool
@@ -43,7 +44,20 @@ class StepStatistics(_message.Message):
     parameter_gradient_abs_max: _containers.RepeatedScalarFieldContainer[float]
     update_ratio: _containers.RepeatedScalarFieldContainer[float]
     seconds: float
-    def __init__(self, step: _Optional[int] = ..., loss: _Optional[float] = ..., measured: bool = ..., activation_rms: _Optional[_Iterable[float]] = ..., activation_abs_max: _Optional[_Iterable[float]] = ..., activation_zero_fraction: _Optional[_Iterable[float]] = ..., gradient_rms: _Optional[_Iterable[float]] = ..., gradient_abs_max: _Optional[_Iterable[float]] = ..., parameter_rms: _Optional[_Iterable[float]] = ..., parameter_gradient_rms: _Optional[_Iterable[float]] = ..., parameter_gradient_abs_max: _Optional[_Iterable[float]] = ..., update_ratio: _Optional[_Iterable[float]] = ..., seconds: _Optional[float] = ...) -> None: ...
+    histograms: Histograms
+    def __init__(self, step: _Optional[int] = ..., loss: _Optional[float] = ..., measured: bool = ..., activation_rms: _Optional[_Iterable[float]] = ..., activation_abs_max: _Optional[_Iterable[float]] = ..., activation_zero_fraction: _Optional[_Iterable[float]] = ..., gradient_rms: _Optional[_Iterable[float]] = ..., gradient_abs_max: _Optional[_Iterable[float]] = ..., parameter_rms: _Optional[_Iterable[float]] = ..., parameter_gradient_rms: _Optional[_Iterable[float]] = ..., parameter_gradient_abs_max: _Optional[_Iterable[float]] = ..., update_ratio: _Optional[_Iterable[float]] = ..., seconds: _Optional[float] = ..., histograms: _Optional[_Union[Histograms, _Mapping]] = ...) -> None: ...
+
+class Histograms(_message.Message):
+    __slots__ = ("activations", "gradients", "parameters", "parameter_gradients")
+    ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    activations: _containers.RepeatedScalarFieldContainer[int]
+    gradients: _containers.RepeatedScalarFieldContainer[int]
+    parameters: _containers.RepeatedScalarFieldContainer[int]
+    parameter_gradients: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, activations: _Optional[_Iterable[int]] = ..., gradients: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[int]] = ..., parameter_gradients: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class NonFinite(_message.Message):
     __slots__ = ("step", "phase", "node", "tensor", "nan_count", "infinite_count", "element_count", "operands")
@@ -115,6 +129,160 @@ class UnitActivity(_message.Message):
     can_be_dead: bool
     can_saturate: bool
     def __init__(self, node: _Optional[int] = ..., dimension: _Optional[int] = ..., units: _Optional[int] = ..., samples: _Optional[int] = ..., dead: _Optional[int] = ..., saturated: _Optional[int] = ..., dead_units: _Optional[bytes] = ..., saturated_units: _Optional[bytes] = ..., can_be_dead: bool = ..., can_saturate: bool = ...) -> None: ...
+
+class ExperimentResult(_message.Message):
+    __slots__ = ("experiment", "initial_loss", "overfit", "lr_range", "isolation", "train_eval", "clip", "input", "seeds")
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_LOSS_FIELD_NUMBER: _ClassVar[int]
+    OVERFIT_FIELD_NUMBER: _ClassVar[int]
+    LR_RANGE_FIELD_NUMBER: _ClassVar[int]
+    ISOLATION_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_EVAL_FIELD_NUMBER: _ClassVar[int]
+    CLIP_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    experiment: int
+    initial_loss: InitialLossResult
+    overfit: OverfitResult
+    lr_range: LrRangeResult
+    isolation: IsolationResult
+    train_eval: TrainEvalResult
+    clip: ClipResult
+    input: InputResult
+    seeds: SeedsResult
+    def __init__(self, experiment: _Optional[int] = ..., initial_loss: _Optional[_Union[InitialLossResult, _Mapping]] = ..., overfit: _Optional[_Union[OverfitResult, _Mapping]] = ..., lr_range: _Optional[_Union[LrRangeResult, _Mapping]] = ..., isolation: _Optional[_Union[IsolationResult, _Mapping]] = ..., train_eval: _Optional[_Union[TrainEvalResult, _Mapping]] = ..., clip: _Optional[_Union[ClipResult, _Mapping]] = ..., input: _Optional[_Union[InputResult, _Mapping]] = ..., seeds: _Optional[_Union[SeedsResult, _Mapping]] = ...) -> None: ...
+
+class LabelCounts(_message.Message):
+    __slots__ = ("first", "counts")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, first: _Optional[int] = ..., counts: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class InitialLossResult(_message.Message):
+    __slots__ = ("losses", "labels")
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    losses: _containers.RepeatedScalarFieldContainer[float]
+    labels: _containers.RepeatedCompositeFieldContainer[LabelCounts]
+    def __init__(self, losses: _Optional[_Iterable[float]] = ..., labels: _Optional[_Iterable[_Union[LabelCounts, _Mapping]]] = ...) -> None: ...
+
+class OverfitResult(_message.Message):
+    __slots__ = ("attempts", "samples")
+    class Attempt(_message.Message):
+        __slots__ = ("learning_rate", "losses", "reached")
+        LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+        LOSSES_FIELD_NUMBER: _ClassVar[int]
+        REACHED_FIELD_NUMBER: _ClassVar[int]
+        learning_rate: float
+        losses: _containers.RepeatedScalarFieldContainer[float]
+        reached: bool
+        def __init__(self, learning_rate: _Optional[float] = ..., losses: _Optional[_Iterable[float]] = ..., reached: bool = ...) -> None: ...
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    attempts: _containers.RepeatedCompositeFieldContainer[OverfitResult.Attempt]
+    samples: int
+    def __init__(self, attempts: _Optional[_Iterable[_Union[OverfitResult.Attempt, _Mapping]]] = ..., samples: _Optional[int] = ...) -> None: ...
+
+class LrRangeResult(_message.Message):
+    __slots__ = ("learning_rates", "losses", "smoothed", "steepest", "valley", "diverged")
+    LEARNING_RATES_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    SMOOTHED_FIELD_NUMBER: _ClassVar[int]
+    STEEPEST_FIELD_NUMBER: _ClassVar[int]
+    VALLEY_FIELD_NUMBER: _ClassVar[int]
+    DIVERGED_FIELD_NUMBER: _ClassVar[int]
+    learning_rates: _containers.RepeatedScalarFieldContainer[float]
+    losses: _containers.RepeatedScalarFieldContainer[float]
+    smoothed: _containers.RepeatedScalarFieldContainer[float]
+    steepest: float
+    valley: float
+    diverged: float
+    def __init__(self, learning_rates: _Optional[_Iterable[float]] = ..., losses: _Optional[_Iterable[float]] = ..., smoothed: _Optional[_Iterable[float]] = ..., steepest: _Optional[float] = ..., valley: _Optional[float] = ..., diverged: _Optional[float] = ...) -> None: ...
+
+class IsolationResult(_message.Message):
+    __slots__ = ("leaks", "compared", "batch_statistics")
+    class Leak(_message.Message):
+        __slots__ = ("output", "samples", "change", "node")
+        OUTPUT_FIELD_NUMBER: _ClassVar[int]
+        SAMPLES_FIELD_NUMBER: _ClassVar[int]
+        CHANGE_FIELD_NUMBER: _ClassVar[int]
+        NODE_FIELD_NUMBER: _ClassVar[int]
+        output: int
+        samples: int
+        change: float
+        node: int
+        def __init__(self, output: _Optional[int] = ..., samples: _Optional[int] = ..., change: _Optional[float] = ..., node: _Optional[int] = ...) -> None: ...
+    LEAKS_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_FIELD_NUMBER: _ClassVar[int]
+    BATCH_STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    leaks: _containers.RepeatedCompositeFieldContainer[IsolationResult.Leak]
+    compared: int
+    batch_statistics: bool
+    def __init__(self, leaks: _Optional[_Iterable[_Union[IsolationResult.Leak, _Mapping]]] = ..., compared: _Optional[int] = ..., batch_statistics: bool = ...) -> None: ...
+
+class TrainEvalResult(_message.Message):
+    __slots__ = ("train_losses", "eval_losses")
+    TRAIN_LOSSES_FIELD_NUMBER: _ClassVar[int]
+    EVAL_LOSSES_FIELD_NUMBER: _ClassVar[int]
+    train_losses: _containers.RepeatedScalarFieldContainer[float]
+    eval_losses: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, train_losses: _Optional[_Iterable[float]] = ..., eval_losses: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class ClipResult(_message.Message):
+    __slots__ = ("losses", "clipped_losses", "norms", "clipped_norms")
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    CLIPPED_LOSSES_FIELD_NUMBER: _ClassVar[int]
+    NORMS_FIELD_NUMBER: _ClassVar[int]
+    CLIPPED_NORMS_FIELD_NUMBER: _ClassVar[int]
+    losses: _containers.RepeatedScalarFieldContainer[float]
+    clipped_losses: _containers.RepeatedScalarFieldContainer[float]
+    norms: _containers.RepeatedScalarFieldContainer[float]
+    clipped_norms: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, losses: _Optional[_Iterable[float]] = ..., clipped_losses: _Optional[_Iterable[float]] = ..., norms: _Optional[_Iterable[float]] = ..., clipped_norms: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class InputResult(_message.Message):
+    __slots__ = ("tensors",)
+    class Statistics(_message.Message):
+        __slots__ = ("tensor", "mean", "standard_deviation", "minimum", "maximum", "elements", "nan_count", "infinite_count", "repeated_samples", "labels")
+        TENSOR_FIELD_NUMBER: _ClassVar[int]
+        MEAN_FIELD_NUMBER: _ClassVar[int]
+        STANDARD_DEVIATION_FIELD_NUMBER: _ClassVar[int]
+        MINIMUM_FIELD_NUMBER: _ClassVar[int]
+        MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+        ELEMENTS_FIELD_NUMBER: _ClassVar[int]
+        NAN_COUNT_FIELD_NUMBER: _ClassVar[int]
+        INFINITE_COUNT_FIELD_NUMBER: _ClassVar[int]
+        REPEATED_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+        LABELS_FIELD_NUMBER: _ClassVar[int]
+        tensor: int
+        mean: float
+        standard_deviation: float
+        minimum: float
+        maximum: float
+        elements: int
+        nan_count: int
+        infinite_count: int
+        repeated_samples: int
+        labels: LabelCounts
+        def __init__(self, tensor: _Optional[int] = ..., mean: _Optional[float] = ..., standard_deviation: _Optional[float] = ..., minimum: _Optional[float] = ..., maximum: _Optional[float] = ..., elements: _Optional[int] = ..., nan_count: _Optional[int] = ..., infinite_count: _Optional[int] = ..., repeated_samples: _Optional[int] = ..., labels: _Optional[_Union[LabelCounts, _Mapping]] = ...) -> None: ...
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    tensors: _containers.RepeatedCompositeFieldContainer[InputResult.Statistics]
+    def __init__(self, tensors: _Optional[_Iterable[_Union[InputResult.Statistics, _Mapping]]] = ...) -> None: ...
+
+class SeedsResult(_message.Message):
+    __slots__ = ("initialisations",)
+    class Initialisation(_message.Message):
+        __slots__ = ("loss", "parameter_gradient_rms")
+        LOSS_FIELD_NUMBER: _ClassVar[int]
+        PARAMETER_GRADIENT_RMS_FIELD_NUMBER: _ClassVar[int]
+        loss: float
+        parameter_gradient_rms: _containers.RepeatedScalarFieldContainer[float]
+        def __init__(self, loss: _Optional[float] = ..., parameter_gradient_rms: _Optional[_Iterable[float]] = ...) -> None: ...
+    INITIALISATIONS_FIELD_NUMBER: _ClassVar[int]
+    initialisations: _containers.RepeatedCompositeFieldContainer[SeedsResult.Initialisation]
+    def __init__(self, initialisations: _Optional[_Iterable[_Union[SeedsResult.Initialisation, _Mapping]]] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("status", "message", "node", "estimated_bytes", "available_bytes", "non_finite", "unit_activities", "steps", "environment", "timings")

@@ -146,20 +146,114 @@ class ProbeSettings(_message.Message):
     def __init__(self, device: _Optional[_Union[ProbeSettings.DeviceKind, str]] = ..., precision: _Optional[_Union[ProbeSettings.Precision, str]] = ..., seed: _Optional[int] = ..., seconds: _Optional[float] = ..., deterministic: bool = ..., experiments: _Optional[_Iterable[_Union[Experiment, _Mapping]]] = ...) -> None: ...
 
 class Experiment(_message.Message):
-    __slots__ = ("gradients",)
+    __slots__ = ("gradients", "initial_loss", "overfit", "lr_range", "isolation", "train_eval", "clip", "input", "seeds")
     GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_LOSS_FIELD_NUMBER: _ClassVar[int]
+    OVERFIT_FIELD_NUMBER: _ClassVar[int]
+    LR_RANGE_FIELD_NUMBER: _ClassVar[int]
+    ISOLATION_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_EVAL_FIELD_NUMBER: _ClassVar[int]
+    CLIP_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
     gradients: GradientsExperiment
-    def __init__(self, gradients: _Optional[_Union[GradientsExperiment, _Mapping]] = ...) -> None: ...
+    initial_loss: InitialLossExperiment
+    overfit: OverfitExperiment
+    lr_range: LrRangeExperiment
+    isolation: IsolationExperiment
+    train_eval: TrainEvalExperiment
+    clip: ClipExperiment
+    input: InputExperiment
+    seeds: SeedsExperiment
+    def __init__(self, gradients: _Optional[_Union[GradientsExperiment, _Mapping]] = ..., initial_loss: _Optional[_Union[InitialLossExperiment, _Mapping]] = ..., overfit: _Optional[_Union[OverfitExperiment, _Mapping]] = ..., lr_range: _Optional[_Union[LrRangeExperiment, _Mapping]] = ..., isolation: _Optional[_Union[IsolationExperiment, _Mapping]] = ..., train_eval: _Optional[_Union[TrainEvalExperiment, _Mapping]] = ..., clip: _Optional[_Union[ClipExperiment, _Mapping]] = ..., input: _Optional[_Union[InputExperiment, _Mapping]] = ..., seeds: _Optional[_Union[SeedsExperiment, _Mapping]] = ...) -> None: ...
 
 class GradientsExperiment(_message.Message):
-    __slots__ = ("steps", "samples", "optimizer")
+    __slots__ = ("steps", "samples", "optimizer", "histograms")
     STEPS_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAMS_FIELD_NUMBER: _ClassVar[int]
     steps: int
     samples: int
     optimizer: Optimizer
-    def __init__(self, steps: _Optional[int] = ..., samples: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, _Mapping]] = ...) -> None: ...
+    histograms: bool
+    def __init__(self, steps: _Optional[int] = ..., samples: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, _Mapping]] = ..., histograms: bool = ...) -> None: ...
+
+class InitialLossExperiment(_message.Message):
+    __slots__ = ("batches",)
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    batches: int
+    def __init__(self, batches: _Optional[int] = ...) -> None: ...
+
+class OverfitExperiment(_message.Message):
+    __slots__ = ("batches", "steps", "floor", "share", "optimizers")
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZERS_FIELD_NUMBER: _ClassVar[int]
+    batches: int
+    steps: int
+    floor: float
+    share: float
+    optimizers: _containers.RepeatedCompositeFieldContainer[Optimizer]
+    def __init__(self, batches: _Optional[int] = ..., steps: _Optional[int] = ..., floor: _Optional[float] = ..., share: _Optional[float] = ..., optimizers: _Optional[_Iterable[_Union[Optimizer, _Mapping]]] = ...) -> None: ...
+
+class LrRangeExperiment(_message.Message):
+    __slots__ = ("start", "end", "steps", "linear", "smoothing", "divergence", "optimizer")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    LINEAR_FIELD_NUMBER: _ClassVar[int]
+    SMOOTHING_FIELD_NUMBER: _ClassVar[int]
+    DIVERGENCE_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
+    start: float
+    end: float
+    steps: int
+    linear: bool
+    smoothing: float
+    divergence: float
+    optimizer: Optimizer
+    def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ..., steps: _Optional[int] = ..., linear: bool = ..., smoothing: _Optional[float] = ..., divergence: _Optional[float] = ..., optimizer: _Optional[_Union[Optimizer, _Mapping]] = ...) -> None: ...
+
+class IsolationExperiment(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class TrainEvalExperiment(_message.Message):
+    __slots__ = ("graph", "tensors", "passes")
+    GRAPH_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    PASSES_FIELD_NUMBER: _ClassVar[int]
+    graph: _graph_pb2.Digest
+    tensors: _containers.RepeatedScalarFieldContainer[int]
+    passes: int
+    def __init__(self, graph: _Optional[_Union[_graph_pb2.Digest, _Mapping]] = ..., tensors: _Optional[_Iterable[int]] = ..., passes: _Optional[int] = ...) -> None: ...
+
+class ClipExperiment(_message.Message):
+    __slots__ = ("steps", "max_norm", "optimizer")
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    MAX_NORM_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
+    steps: int
+    max_norm: float
+    optimizer: Optimizer
+    def __init__(self, steps: _Optional[int] = ..., max_norm: _Optional[float] = ..., optimizer: _Optional[_Union[Optimizer, _Mapping]] = ...) -> None: ...
+
+class InputExperiment(_message.Message):
+    __slots__ = ("batches",)
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    batches: int
+    def __init__(self, batches: _Optional[int] = ...) -> None: ...
+
+class SeedsExperiment(_message.Message):
+    __slots__ = ("seeds", "shuffled")
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    SHUFFLED_FIELD_NUMBER: _ClassVar[int]
+    seeds: int
+    shuffled: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, seeds: _Optional[int] = ..., shuffled: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Optimizer(_message.Message):
     __slots__ = ("learning_rate", "weight_decay", "sgd", "adamw")
@@ -196,21 +290,25 @@ class RunProbeResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[ProbeEvent, _Mapping]] = ...) -> None: ...
 
 class ProbeEvent(_message.Message):
-    __slots__ = ("sequence", "stage", "plan", "step", "result")
+    __slots__ = ("sequence", "stage", "plan", "step", "result", "progress", "experiment")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     stage: Stage
     plan: _measurement_pb2.MeasurementPlan
     step: _measurement_pb2.StepStatistics
     result: _measurement_pb2.Result
-    def __init__(self, sequence: _Optional[int] = ..., stage: _Optional[_Union[Stage, _Mapping]] = ..., plan: _Optional[_Union[_measurement_pb2.MeasurementPlan, _Mapping]] = ..., step: _Optional[_Union[_measurement_pb2.StepStatistics, _Mapping]] = ..., result: _Optional[_Union[_measurement_pb2.Result, _Mapping]] = ...) -> None: ...
+    progress: Progress
+    experiment: _measurement_pb2.ExperimentResult
+    def __init__(self, sequence: _Optional[int] = ..., stage: _Optional[_Union[Stage, _Mapping]] = ..., plan: _Optional[_Union[_measurement_pb2.MeasurementPlan, _Mapping]] = ..., step: _Optional[_Union[_measurement_pb2.StepStatistics, _Mapping]] = ..., result: _Optional[_Union[_measurement_pb2.Result, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., experiment: _Optional[_Union[_measurement_pb2.ExperimentResult, _Mapping]] = ...) -> None: ...
 
 class Stage(_message.Message):
-    __slots__ = ("kind", "position")
+    __slots__ = ("kind", "position", "experiment")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[Stage.Kind]
@@ -229,9 +327,25 @@ class Stage(_message.Message):
     KIND_SAMPLING: Stage.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     kind: Stage.Kind
     position: int
-    def __init__(self, kind: _Optional[_Union[Stage.Kind, str]] = ..., position: _Optional[int] = ...) -> None: ...
+    experiment: int
+    def __init__(self, kind: _Optional[_Union[Stage.Kind, str]] = ..., position: _Optional[int] = ..., experiment: _Optional[int] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("experiment", "step", "steps", "loss", "learning_rate")
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    experiment: int
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    def __init__(self, experiment: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., loss: _Optional[float] = ..., learning_rate: _Optional[float] = ...) -> None: ...
 
 class AttachProbeRequest(_message.Message):
     __slots__ = ("probe_id", "from_sequence")

@@ -27,7 +27,7 @@ from nnlint.protos.v1 import measurement_pb2 as nnlint_dot_protos_dot_v1_dot_mea
 from nnlint.protos.v1 import probe_service_pb2 as nnlint_dot_protos_dot_v1_dot_probe__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnnlint/protos/v1/worker.proto\x12\x10nnlint.protos.v1\x1a\x1cnnlint/protos/v1/graph.proto\x1a\"nnlint/protos/v1/measurement.proto\x1a$nnlint/protos/v1/probe_service.proto\"\xb0\x01\n\tWorkerJob\x12\x32\n\x07request\x18\x01 \x01(\x0b\x32!.nnlint.protos.v1.RunProbeRequest\x12\x13\n\x0b\x62lob_folder\x18\x02 \x01(\t\x12(\n\x06limits\x18\x03 \x01(\x0b\x32\x18.nnlint.protos.v1.Limits\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x0f\n\x07threads\x18\x05 \x01(\r\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\"\xfd\x02\n\x0bWorkerEvent\x12(\n\x05stage\x18\x01 \x01(\x0b\x32\x17.nnlint.protos.v1.StageH\x00\x12\x31\n\x04plan\x18\x02 \x01(\x0b\x32!.nnlint.protos.v1.MeasurementPlanH\x00\x12\x30\n\x04step\x18\x03 \x01(\x0b\x32 .nnlint.protos.v1.StepStatisticsH\x00\x12*\n\x06result\x18\x04 \x01(\x0b\x32\x18.nnlint.protos.v1.ResultH\x00\x12,\n\x07refusal\x18\x05 \x01(\x0b\x32\x19.nnlint.protos.v1.RefusalH\x00\x12&\n\x04\x65xit\x18\x06 \x01(\x0b\x32\x16.nnlint.protos.v1.ExitH\x00\x12(\n\x05ready\x18\x07 \x01(\x0b\x32\x17.nnlint.protos.v1.ReadyH\x00\x12*\n\x06\x64\x61mage\x18\x08 \x01(\x0b\x32\x18.nnlint.protos.v1.DamageH\x00\x42\x07\n\x05\x65vent\"2\n\x06\x44\x61mage\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.nnlint.protos.v1.Digest\"I\n\x05Ready\x12\x15\n\rtorch_version\x18\x01 \x01(\t\x12)\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x18.nnlint.protos.v1.Device\"s\n\x07Refusal\x12\x37\n\nviolations\x18\x01 \x03(\x0b\x32#.nnlint.protos.v1.Refusal.Violation\x1a/\n\tViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\\\n\x04\x45xit\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0c\n\x04node\x18\x02 \x01(\x05\x12\x11\n\ttimed_out\x18\x03 \x01(\x08\x12\x0e\n\x06output\x18\x04 \x01(\t\x12\x15\n\rout_of_memory\x18\x05 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnnlint/protos/v1/worker.proto\x12\x10nnlint.protos.v1\x1a\x1cnnlint/protos/v1/graph.proto\x1a\"nnlint/protos/v1/measurement.proto\x1a$nnlint/protos/v1/probe_service.proto\"\xb0\x01\n\tWorkerJob\x12\x32\n\x07request\x18\x01 \x01(\x0b\x32!.nnlint.protos.v1.RunProbeRequest\x12\x13\n\x0b\x62lob_folder\x18\x02 \x01(\t\x12(\n\x06limits\x18\x03 \x01(\x0b\x32\x18.nnlint.protos.v1.Limits\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x0f\n\x07threads\x18\x05 \x01(\r\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\"\xe7\x03\n\x0bWorkerEvent\x12(\n\x05stage\x18\x01 \x01(\x0b\x32\x17.nnlint.protos.v1.StageH\x00\x12\x31\n\x04plan\x18\x02 \x01(\x0b\x32!.nnlint.protos.v1.MeasurementPlanH\x00\x12\x30\n\x04step\x18\x03 \x01(\x0b\x32 .nnlint.protos.v1.StepStatisticsH\x00\x12*\n\x06result\x18\x04 \x01(\x0b\x32\x18.nnlint.protos.v1.ResultH\x00\x12,\n\x07refusal\x18\x05 \x01(\x0b\x32\x19.nnlint.protos.v1.RefusalH\x00\x12&\n\x04\x65xit\x18\x06 \x01(\x0b\x32\x16.nnlint.protos.v1.ExitH\x00\x12(\n\x05ready\x18\x07 \x01(\x0b\x32\x17.nnlint.protos.v1.ReadyH\x00\x12*\n\x06\x64\x61mage\x18\x08 \x01(\x0b\x32\x18.nnlint.protos.v1.DamageH\x00\x12.\n\x08progress\x18\t \x01(\x0b\x32\x1a.nnlint.protos.v1.ProgressH\x00\x12\x38\n\nexperiment\x18\n \x01(\x0b\x32\".nnlint.protos.v1.ExperimentResultH\x00\x42\x07\n\x05\x65vent\"2\n\x06\x44\x61mage\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.nnlint.protos.v1.Digest\"I\n\x05Ready\x12\x15\n\rtorch_version\x18\x01 \x01(\t\x12)\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x18.nnlint.protos.v1.Device\"s\n\x07Refusal\x12\x37\n\nviolations\x18\x01 \x03(\x0b\x32#.nnlint.protos.v1.Refusal.Violation\x1a/\n\tViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\\\n\x04\x45xit\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0c\n\x04node\x18\x02 \x01(\x05\x12\x11\n\ttimed_out\x18\x03 \x01(\x08\x12\x0e\n\x06output\x18\x04 \x01(\t\x12\x15\n\rout_of_memory\x18\x05 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,15 +37,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKERJOB']._serialized_start=156
   _globals['_WORKERJOB']._serialized_end=332
   _globals['_WORKEREVENT']._serialized_start=335
-  _globals['_WORKEREVENT']._serialized_end=716
-  _globals['_DAMAGE']._serialized_start=718
-  _globals['_DAMAGE']._serialized_end=768
-  _globals['_READY']._serialized_start=770
-  _globals['_READY']._serialized_end=843
-  _globals['_REFUSAL']._serialized_start=845
-  _globals['_REFUSAL']._serialized_end=960
-  _globals['_REFUSAL_VIOLATION']._serialized_start=913
-  _globals['_REFUSAL_VIOLATION']._serialized_end=960
-  _globals['_EXIT']._serialized_start=962
-  _globals['_EXIT']._serialized_end=1054
+  _globals['_WORKEREVENT']._serialized_end=822
+  _globals['_DAMAGE']._serialized_start=824
+  _globals['_DAMAGE']._serialized_end=874
+  _globals['_READY']._serialized_start=876
+  _globals['_READY']._serialized_end=949
+  _globals['_REFUSAL']._serialized_start=951
+  _globals['_REFUSAL']._serialized_end=1066
+  _globals['_REFUSAL_VIOLATION']._serialized_start=1019
+  _globals['_REFUSAL_VIOLATION']._serialized_end=1066
+  _globals['_EXIT']._serialized_start=1068
+  _globals['_EXIT']._serialized_end=1160
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ class WorkerJob(_message.Message):
     def __init__(self, request: _Optional[_Union[_probe_service_pb2.RunProbeRequest, _Mapping]] = ..., blob_folder: _Optional[str] = ..., limits: _Optional[_Union[_probe_service_pb2.Limits, _Mapping]] = ..., device: _Optional[str] = ..., threads: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class WorkerEvent(_message.Message):
-    __slots__ = ("stage", "plan", "step", "result", "refusal", "exit", "ready", "damage")
+    __slots__ = ("stage", "plan", "step", "result", "refusal", "exit", "ready", "damage", "progress", "experiment")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,8 @@ class WorkerEvent(_message.Message):
     EXIT_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     DAMAGE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     stage: _probe_service_pb2.Stage
     plan: _measurement_pb2.MeasurementPlan
     step: _measurement_pb2.StepStatistics
@@ -42,7 +44,9 @@ class WorkerEvent(_message.Message):
     exit: Exit
     ready: Ready
     damage: Damage
-    def __init__(self, stage: _Optional[_Union[_probe_service_pb2.Stage, _Mapping]] = ..., plan: _Optional[_Union[_measurement_pb2.MeasurementPlan, _Mapping]] = ..., step: _Optional[_Union[_measurement_pb2.StepStatistics, _Mapping]] = ..., result: _Optional[_Union[_measurement_pb2.Result, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., damage: _Optional[_Union[Damage, _Mapping]] = ...) -> None: ...
+    progress: _probe_service_pb2.Progress
+    experiment: _measurement_pb2.ExperimentResult
+    def __init__(self, stage: _Optional[_Union[_probe_service_pb2.Stage, _Mapping]] = ..., plan: _Optional[_Union[_measurement_pb2.MeasurementPlan, _Mapping]] = ..., step: _Optional[_Union[_measurement_pb2.StepStatistics, _Mapping]] = ..., result: _Optional[_Union[_measurement_pb2.Result, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., damage: _Optional[_Union[Damage, _Mapping]] = ..., progress: _Optional[_Union[_probe_service_pb2.Progress, _Mapping]] = ..., experiment: _Optional[_Union[_measurement_pb2.ExperimentResult, _Mapping]] = ...) -> None: ...
 
 class Damage(_message.Message):
     __slots__ = ("digest",)

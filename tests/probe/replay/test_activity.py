@@ -122,6 +122,9 @@ def test_sampling_leaves_running_statistics_as_they_were() -> None:
         journal=lambda _: None,
         stage=lambda _: None,
         step=lambda _: None,
+        load=lambda _: program,
+        progress=lambda *_: None,
+        finish=lambda _: None,
     )
     run = gradients._Gradients(graphs.settings_of(samples=64).experiments[0].gradients, context)
     run._step(0)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnlint.probe_service.replay import optimise
+from nnlint.probe_service.asking import optimizers
 from nnlint.probe_service.replay.optimise import Trainer
 from nnlint.protos.v1 import probe_service_pb2
 from tests.probe import graphs
@@ -75,4 +75,4 @@ def test_going_back_restores_parameters_buffers_and_the_optimiser(name: str, bac
     ],
 )
 def test_settings_that_torch_would_refuse_are_named(settings: Optimizer, field: str) -> None:
-    assert [each.field for each in optimise.check("o", settings)] == [field]
+    assert [each.field for each in optimizers.check("o", settings)] == [field]

@@ -33,6 +33,7 @@ _UNSIGNED = {
 _SIGNED = {
     FieldDescriptor.TYPE_INT32: 32,
     FieldDescriptor.TYPE_INT64: 64,
+    FieldDescriptor.TYPE_SINT32: 32,
     FieldDescriptor.TYPE_SINT64: 64,
 }
 

@@ -244,6 +244,7 @@ def test_a_request_wrong_in_every_field_names_each(server: Server) -> None:
         "settings.seconds",
         "settings.experiments",
         "settings.experiments[0].gradients.steps",
+        "settings.experiments[0].gradients.samples",
         "settings.experiments[0].gradients.optimizer.learning_rate",
         "settings.experiments[0].gradients.optimizer.adamw.beta1",
     }
