@@ -6,6 +6,7 @@ operators as it does for the model itself, so gradients equal those of eager PyT
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
@@ -113,6 +114,17 @@ class Program:
             source(tensor, index, read, half=half) for index, tensor in enumerate(graph.tensors)
         ]
         return cls(graph, sources, device=device, precision=precision, seed=seed)
+
+    def with_calls(self, calls: Sequence[Call]) -> Self:
+        """Return a program that runs other calls on the same tensors.
+
+        Args:
+            calls: One for each node, with the operands and results that the node's call has here.
+        """
+        made = copy.copy(self)
+        made.calls = tuple(calls)
+        made._steps = _compile(made.calls, len(self.graph.tensors), self._loss)  # noqa: SLF001 - its own class
+        return made
 
     def tensor(self, index: int) -> torch.Tensor:
         """Return a tensor of the graph as it is now, for one that a step draws after `inputs`."""
