@@ -31,6 +31,7 @@ from nnlint.errors import (
     UnreachableError,
     UsageError,
 )
+from nnlint.linter.experiments import parse_names
 from nnlint.linter.findings import Location, Report
 from nnlint.linter.settings import LintSettings, ProbeSettings
 
@@ -106,13 +107,18 @@ def _ended_in_order() -> Iterator[None]:
 def choose(settings: ProbeSettings, options: Mapping[str, Any]) -> ProbeSettings:
     """Return what holds: the command line wins over the file."""
     names = [field.name for field in dataclasses.fields(ProbeSettings)]
-    given = {name: options[name] for name in names if options.get(name) is not None}
+    given = {name: options[name] for name in names if options.get(name) not in {None, ()}}
+    if "experiment" in given and "all" in given:
+        raise UsageError("--all and --experiment exclude each other")
+    # Each of the two stands for what is done, so that it takes the place of the other in the file.
+    if "experiment" in given:
+        given |= {"experiment": parse_names(given["experiment"]), "all": None}
     return dataclasses.replace(settings, **given)
 
 
 def options_of(choice: ProbeSettings) -> ProbeOptions:
     """Return how a probe is run, with the defaults of the probe service."""
-    from nnlint.probe_service.client.request import check_options
+    from nnlint.probe_service.client.request import check_options, kinds_of
     from nnlint.probe_service.options import ProbeOptions
 
     names = {field.name for field in dataclasses.fields(ProbeOptions)}
@@ -121,7 +127,8 @@ def options_of(choice: ProbeSettings) -> ProbeOptions:
         for field in dataclasses.fields(choice)
     }
     given = {name: value for name, value in values.items() if name in names and value is not None}
-    options = ProbeOptions(**given)
+    asked = ["all"] if choice.all else choice.experiment
+    options = ProbeOptions(**given, **({"experiments": kinds_of(asked)} if asked else {}))
     check_options(options)
     return options
 

@@ -12,6 +12,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from nnlint.errors import ConfigError, UsageError
+from nnlint.linter.experiments import parse_names
 from nnlint.linter.selection import check_selectors
 from nnlint.linter.settings import (
     TABLE,
@@ -107,6 +108,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _experiments(names: list[str]) -> list[str]:
+    return list(parse_names(names))
+
+
 def _kebab(name: str) -> str:
     return name.replace("_", "-")
 
@@ -139,8 +144,9 @@ class ModelTable(_Table):
 
 _Count = Annotated[int, Field(ge=1, strict=True)]
 _Rate = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 # Files that are named relative to the folder of the configuration file.
-_FILES = ("token_file", "tls_ca", "tls_cert", "tls_key", "data")
+_FILES = ("token_file", "tls_ca", "tls_cert", "tls_key", "data", "baseline", "html", "tensorboard")
 
 
 class ProbeTable(_Table):
@@ -170,10 +176,34 @@ class ProbeTable(_Table):
     )
     fit_batch: bool | None = Field(default=None, description="Halve the batch without memory.")
     deterministic: bool | None = None
+    experiment: Annotated[
+        list[str],
+        BeforeValidator(_as_list),
+        AfterValidator(_experiments),
+        WithJsonSchema(_FORMAT_SCHEMA),
+    ] = Field(default=[], description="What is done, such as 'lr-range'; gradients without it.")
+    all: bool | None = Field(default=None, description="Do all that the model allows.")
+    histograms: bool | None = Field(default=None, description="Count values by magnitude.")
+    overfit_steps: _Count | None = Field(
+        default=None, description="Most steps by which samples are learned by heart."
+    )
+    lr_start: _Positive | None = Field(default=None, description="First rate of the range test.")
+    lr_end: _Positive | None = Field(default=None, description="Last rate of the range test.")
+    lr_steps: Annotated[int, Field(ge=2, strict=True)] | None = Field(
+        default=None, description="Rates of the range test."
+    )
+    lr_linear: bool | None = Field(default=None, description="Equal differences between them.")
+    max_norm: _Positive | None = Field(default=None, description="Largest norm where clipped.")
+    clip_steps: _Count | None = Field(default=None, description="Steps without and with clipping.")
+    seeds: _Count | None = Field(default=None, description="Further initialisations.")
+    baseline: str = Field(default="", description="JSON report of an earlier probe.")
+    html: str = Field(default="", description="File for the report as a page.")
+    tensorboard: str = Field(default="", description="Folder for what TensorBoard shows.")
 
     def to_settings(self, root: str) -> ProbeSettings:
         """Return the table as settings, its files below `root`."""
         values = self.model_dump()
+        values["experiment"] = tuple(self.experiment)
         for name in _FILES:
             if values[name]:
                 values[name] = str(Path(root, values[name]))

@@ -6,8 +6,24 @@ for, could not be asked of the model or did not come to its end is None in `Expe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from nnlint.errors import UsageError
+
+NAMES = (
+    "gradients",
+    "initial-loss",
+    "overfit",
+    "lr-range",
+    "isolation",
+    "train-eval",
+    "clip",
+    "input",
+    "seeds",
+)
+"""All experiments, as on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,3 +268,24 @@ class Experiments:
     clip: Clipping | None = None
     input: Inputs | None = None
     seeds: Seeds | None = None
+
+
+def parse_names(values: Iterable[str]) -> tuple[str, ...]:
+    """Read names of experiments, each value one or several with commas between.
+
+    Raises:
+        UsageError: One of them is unknown, or a value is empty.
+    """
+    words = [word.strip() for value in values for word in value.split(",")]
+    for word in words:
+        check_name(word, NAMES)
+    return tuple(dict.fromkeys(words))
+
+
+def check_name(name: str, known: Iterable[str]) -> None:
+    """Raise UsageError with a suggestion for an experiment that is not known."""
+    names = list(known)
+    if name not in names:
+        close = difflib.get_close_matches(name.lower().replace("_", "-"), names, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(names)}"
+        raise UsageError(f"unknown experiment {name!r}", hint=hint)

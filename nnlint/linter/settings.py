@@ -121,6 +121,20 @@ class ProbeSettings:
         seconds: Limit of the run itself.
         fit_batch: Whether to halve the batch where memory runs out.
         deterministic: Whether algorithms must be deterministic.
+        experiment: Names of what is done ("lr-range"), each possibly several with commas.
+        all: Whether all experiments are made that the model allows.
+        histograms: Whether values are counted by magnitude.
+        overfit_steps: Most steps by which samples are learned by heart.
+        lr_start: First learning rate of the range test.
+        lr_end: Last one.
+        lr_steps: How many.
+        lr_linear: Whether they have equal differences, not equal factors.
+        max_norm: Largest norm of all gradients together, where they are clipped.
+        clip_steps: Steps without and with clipping.
+        seeds: Initialisations beside the first one.
+        baseline: JSON report of an earlier probe to compare with.
+        html: File for the report as a page.
+        tensorboard: Folder for what TensorBoard shows.
     """
 
     server: str = ""
@@ -143,3 +157,17 @@ class ProbeSettings:
     seconds: float | None = None
     fit_batch: bool | None = None
     deterministic: bool | None = None
+    experiment: tuple[str, ...] = ()
+    all: bool | None = None
+    histograms: bool | None = None
+    overfit_steps: int | None = None
+    lr_start: float | None = None
+    lr_end: float | None = None
+    lr_steps: int | None = None
+    lr_linear: bool | None = None
+    max_norm: float | None = None
+    clip_steps: int | None = None
+    seeds: int | None = None
+    baseline: str = ""
+    html: str = ""
+    tensorboard: str = ""

@@ -19,9 +19,20 @@ from nnlint.probe_service.capture.live import capture_live
 from nnlint.probe_service.client.address import parse_address
 from nnlint.probe_service.client.embedded import Embedded
 from nnlint.probe_service.client.report import judge, with_probe
-from nnlint.probe_service.client.request import check_options
+from nnlint.probe_service.client.request import check_options, kinds_of
 from nnlint.probe_service.client.session import Session
-from nnlint.probe_service.options import SAMPLES, STEPS, ProbeOptions
+from nnlint.probe_service.options import (
+    CLIP_STEPS,
+    LR_END,
+    LR_START,
+    LR_STEPS,
+    MAX_NORM,
+    OVERFIT_STEPS,
+    SAMPLES,
+    SEEDS,
+    STEPS,
+    ProbeOptions,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +57,16 @@ def probe(
     seconds: float = 300.0,
     fit_batch: bool = False,
     deterministic: bool = False,
+    experiments: Sequence[str] = ("gradients",),
+    histograms: bool = False,
+    overfit_steps: int = OVERFIT_STEPS,
+    lr_start: float = LR_START,
+    lr_end: float = LR_END,
+    lr_steps: int = LR_STEPS,
+    lr_linear: bool = False,
+    max_norm: float = MAX_NORM,
+    clip_steps: int = CLIP_STEPS,
+    seeds: int = SEEDS,
     token_file: str = "",
     tls: bool = False,
     tls_ca: str = "",
@@ -81,6 +102,17 @@ def probe(
         seconds: Time that the run may take.
         fit_batch: Whether to halve a drawn batch until memory suffices.
         deterministic: Whether to use deterministic algorithms where there are any.
+        experiments: What is done: "gradients", "initial-loss", "overfit", "lr-range", "isolation",
+            "train-eval", "clip", "input", "seeds"; ("all",) for all that the model allows.
+        histograms: Whether values are counted by magnitude.
+        overfit_steps: Most steps by which samples are learned by heart.
+        lr_start: First learning rate of the range test.
+        lr_end: Last one.
+        lr_steps: How many.
+        lr_linear: Whether they have equal differences, not equal factors.
+        max_norm: Largest norm of all gradients together, where they are clipped.
+        clip_steps: Steps without and with clipping.
+        seeds: Initialisations beside the module's own.
         token_file: File with the server's token; the environment's NNLINT_TOKEN without it.
         tls: Whether to encrypt and trust the system's authorities.
         tls_ca: File with the authorities that sign the server's certificate.
@@ -109,6 +141,16 @@ def probe(
         seconds=seconds,
         fit_batch=fit_batch,
         deterministic=deterministic,
+        experiments=kinds_of(experiments),
+        histograms=histograms,
+        overfit_steps=overfit_steps,
+        lr_start=lr_start,
+        lr_end=lr_end,
+        lr_steps=lr_steps,
+        lr_linear=lr_linear,
+        max_norm=max_norm,
+        clip_steps=clip_steps,
+        seeds=seeds,
     )
     check_options(options)
     address = None

@@ -10,6 +10,7 @@ from nnlint.cli import options as shared
 
 _POSITIVE = click.IntRange(min=1)
 _RATE = click.FloatRange(min=0)
+_ABOVE_0 = click.FloatRange(min=0, min_open=True)
 
 _SERVER = (
     click.option(
@@ -93,18 +94,79 @@ _RUN = (
         help="Use deterministic algorithms where there are any.",
     ),
 )
+_EXPERIMENTS = (
+    click.option(
+        "--experiment",
+        multiple=True,
+        metavar="NAMES",
+        help="What to do: gradients, initial-loss, overfit, lr-range, isolation, train-eval, clip, "
+        "input, seeds; comma-separated, repeatable.  [default: gradients]",
+    ),
+    click.option("--all", is_flag=True, default=None, help="Do all of them that the model allows."),
+    click.option(
+        "--histograms",
+        is_flag=True,
+        default=None,
+        help="Count the values of activations, gradients and parameters by magnitude.",
+    ),
+    click.option(
+        "--overfit-steps",
+        type=_POSITIVE,
+        help="Most steps for 56 samples to be learned by heart.  [default: 400]",
+    ),
+    click.option(
+        "--lr-start", type=_ABOVE_0, help="First rate of the range test.  [default: 1e-7]"
+    ),
+    click.option("--lr-end", type=_ABOVE_0, help="Last rate of it.  [default: 10]"),
+    click.option("--lr-steps", type=click.IntRange(min=2), help="Its steps.  [default: 100]"),
+    click.option(
+        "--lr-linear",
+        is_flag=True,
+        default=None,
+        help="Equal differences between its rates, not equal factors.",
+    ),
+    click.option(
+        "--max-norm", type=_ABOVE_0, help="Largest norm of clipped gradients.  [default: 4]"
+    ),
+    click.option(
+        "--clip-steps", type=_POSITIVE, help="Steps without and with clipping.  [default: 10]"
+    ),
+    click.option("--seeds", type=_POSITIVE, help="Further initialisations.  [default: 4]"),
+)
+_RESULT = (
+    click.option(
+        "--baseline",
+        metavar="FILE",
+        help="JSON report of an earlier probe: say what has changed since.",
+    ),
+    click.option("--html", metavar="FILE", help="Also write the report as one page with charts."),
+    click.option(
+        "--tensorboard", metavar="DIR", help="Also write what TensorBoard shows into a folder."
+    ),
+)
 
 
 @click.command(name="probe", short_help="Run a few training steps and say what happens in them.")
 @click.argument("paths", nargs=-1, metavar="PATH...")
-@shared.grouped(_SERVER, _RUN, shared.MODEL, shared.RULES, shared.LIMITS, shared.OUTPUT, shared.END)
+@shared.grouped(
+    _EXPERIMENTS,
+    _RUN,
+    _RESULT,
+    _SERVER,
+    shared.MODEL,
+    shared.RULES,
+    shared.LIMITS,
+    shared.OUTPUT,
+    shared.END,
+)
 def command(paths: tuple[str, ...], **options: Any) -> int:
     """Probe the models of files, or one model of a file (model.py:Net).
 
     Each model is linted and captured in a child process, as `nnlint check` does. Its graph, not
     its code, then runs for a few training steps, here or on --server: for each layer the size of
     activations, gradients and updates, dead and saturated units, and the operation that first made
-    a value infinite or NaN.
+    a value infinite or NaN. --experiment asks for more: whether the loss begins where it should,
+    whether a few samples can be learned by heart, which learning rate fits.
 
     Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 wrong usage, configuration, or a
     model that could not be probed.

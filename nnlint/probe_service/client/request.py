@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nnlint.errors import CaptureError, IncompatibleError, RefusedError, UsageError
+from nnlint.linter.experiments import check_name, parse_names
 from nnlint.probe_service import asking
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.client.address import Address
@@ -64,9 +65,10 @@ def check_options(options: ProbeOptions) -> None:
     if not 0 < options.lr_start < options.lr_end:
         text = f"{options.lr_start:g} to {options.lr_end:g}"
         raise UsageError(f"a range of learning rates goes from above 0 upwards, not from {text}")
-    if unknown := [kind for kind in options.experiments if asking.find(kind) is None]:
-        known = ", ".join(map(name_of, asking.kinds()))
-        raise UsageError(f"unknown experiment {name_of(unknown[0])!r}", hint=f"one of: {known}")
+    for kind in options.experiments:
+        check_name(name_of(kind), map(name_of, asking.kinds()))
+    if not options.max_norm > 0:
+        raise UsageError("max norm is above 0")
     if not options.experiments:
         raise UsageError("at least one experiment is needed")
     if options.momentum and options.optimizer == "adamw":
@@ -119,6 +121,20 @@ def ask(capture: Capture, options: ProbeOptions, limits: pb.Limits) -> Asked:
 def name_of(kind: str) -> str:
     """Return what people call a kind of experiment: "lr-range"."""
     return kind.replace("_", "-")
+
+
+def kinds_of(names: Iterable[str]) -> tuple[str, ...]:
+    """Return kinds of experiments by their names, of all that there are for "all".
+
+    Raises:
+        UsageError: A name is unknown.
+    """
+    given = list(names)
+    return asking.kinds() if given == ["all"] else tuple(_kind(name) for name in parse_names(given))
+
+
+def _kind(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def run_request(
