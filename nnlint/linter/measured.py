@@ -16,6 +16,11 @@ from nnlint.linter.experiments import Experiments
 from nnlint.linter.findings import Location
 
 Magnitudes = tuple[float | None, ...]
+HISTOGRAM_BINS = 64
+# For each measured step 64 counts of values by power of two, or () where there are none. The first
+# counts what is below 2^-40, the next ones [2^-40, 2^-39) and so on, the last but one what is finite
+# and 2^21 or more, the last what is not finite.
+Histograms = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class MeasuredNode:
         gradient_rms: Root mean square of the gradient of the loss with respect to its values.
         gradient_abs_max: Largest absolute value of that gradient.
         zero_fraction: Share of exact zeros, for activations.
+        activation_histograms: Of the magnitudes of its values; () unless they were asked for.
+        gradient_histograms: Likewise of that gradient.
     """
 
     index: int
@@ -70,6 +77,8 @@ class MeasuredNode:
     gradient_rms: Magnitudes = ()
     gradient_abs_max: Magnitudes = ()
     zero_fraction: Magnitudes = ()
+    activation_histograms: Histograms = ()
+    gradient_histograms: Histograms = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,8 @@ class MeasuredParameter:
         gradient_abs_max: Largest absolute value of its gradient.
         update_ratio: RMS of the optimiser's change divided by `rms`.
         nodes: Positions of the operations that take it.
+        histograms: Of the magnitudes of its values before each step; () unless they were asked for.
+        gradient_histograms: Likewise of its gradient.
     """
 
     name: str
@@ -95,6 +106,8 @@ class MeasuredParameter:
     gradient_abs_max: Magnitudes = ()
     update_ratio: Magnitudes = ()
     nodes: tuple[int, ...] = ()
+    histograms: Histograms = ()
+    gradient_histograms: Histograms = ()
 
     @property
     def elements(self) -> int:

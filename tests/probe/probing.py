@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import warnings
 from collections.abc import Iterable
@@ -22,11 +23,15 @@ from nnlint.linter.trace.capture import ForwardError, NotTraceableError
 from nnlint.linter.trace.positions import UserCode
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.capture.session import Subject, capture
+from nnlint.probe_service.client.outcome import Outcome
 from nnlint.probe_service.client.request import ask, run_request
+from nnlint.probe_service.client.telling import experiments
+from nnlint.probe_service.client.upload import Uploaded, contents
 from nnlint.probe_service.diagnose import measured
 from nnlint.probe_service.options import ProbeOptions
 from nnlint.probe_service.replay.run import execute
-from nnlint.protos.v1 import graph_pb2, probe_service_pb2, worker_pb2
+from nnlint.protos.v1 import probe_service_pb2, worker_pb2
+from nnlint.protos.v1.measurement_pb2 import MeasurementPlan
 
 LIMITS = probe_service_pb2.Limits(
     message_bytes=1 << 30,
@@ -74,30 +79,26 @@ def capture_text(
 def replay(captured: Capture, options: ProbeOptions | None = None) -> Measured:
     """Run a capture as a worker does, on the CPU, and join what it measured."""
     options = options or ProbeOptions()
-    request = run_request(
-        captured,
-        options,
-        probe_service_pb2.GetCapabilitiesResponse(limits=LIMITS),
-        ask(captured, options, LIMITS),
-        keep_alive_seconds=0,
-    )
+    server = probe_service_pb2.GetCapabilitiesResponse(limits=LIMITS)
+    asked = ask(captured, options, LIMITS)
+    request = run_request(captured, options, server, asked, keep_alive_seconds=0)
     job = worker_pb2.WorkerJob(request=request, limits=LIMITS, device="cpu", threads=0)
     events: list[worker_pb2.WorkerEvent] = []
-
-    def read(digest: graph_pb2.Digest) -> bytes | memoryview:
-        if digest.sha256 == request.graph.sha256:
-            return captured.graph
-        return captured.blobs[digest.sha256]
-
-    execute(job, read, events.append, lambda _: None)
+    blobs = contents(captured)
+    execute(job, lambda digest: blobs[digest.sha256], events.append, lambda _: None)
     assert not any(event.HasField("refusal") for event in events), events[-1].refusal
-    return measured(
-        captured,
-        options,
-        next((event.plan for event in events if event.HasField("plan")), None),
-        [event.step for event in events if event.HasField("step")],
-        next(event.result for event in events if event.HasField("result")),
+    outcome = Outcome(
+        capture=captured,
+        plan=next((e.plan for e in events if e.HasField("plan")), MeasurementPlan()),
+        steps=[event.step for event in events if event.HasField("step")],
+        result=next(event.result for event in events if event.HasField("result")),
+        uploaded=Uploaded(0, 0, 0.0),
+        server=server,
+        asked=asked,
+        found=[event.experiment for event in events if event.HasField("experiment")],
     )
+    found = measured(captured, options, outcome.plan, outcome.steps, outcome.result)
+    return dataclasses.replace(found, experiments=experiments(outcome))
 
 
 def probe_text(

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from nnlint.linter.measured import (
+    HISTOGRAM_BINS,
+    Histograms,
     Magnitudes,
     Measured,
     MeasuredNode,
@@ -136,6 +138,8 @@ class _Reading:
                 gradient_rms=self.series("gradient_rms", slot),
                 gradient_abs_max=self.series("gradient_abs_max", slot),
                 zero_fraction=self.series("activation_zero_fraction", slot),
+                activation_histograms=self.histograms("activations", slot),
+                gradient_histograms=self.histograms("gradients", slot),
             )
 
     def trained(self) -> Iterator[MeasuredParameter]:
@@ -156,6 +160,8 @@ class _Reading:
                 gradient_abs_max=self.series("parameter_gradient_abs_max", slot),
                 update_ratio=self.series("update_ratio", slot),
                 nodes=_distinct(users.get(tensor, ())),
+                histograms=self.histograms("parameters", slot),
+                gradient_histograms=self.histograms("parameter_gradients", slot),
             )
 
     def series(self, field: str, slot: int | None) -> Magnitudes:
@@ -168,6 +174,18 @@ class _Reading:
             value = values[slot] if step.measured and slot < len(values) else None
             found.append(None if value is None or value < 0 else value)
         return tuple(found)
+
+    def histograms(self, field: str, slot: int | None) -> Histograms:
+        """Return the counts of each step, () where no step has any."""
+        if slot is None:
+            return ()
+        start = slot * HISTOGRAM_BINS
+        found = tuple(
+            tuple(getattr(step.histograms, field)[start : start + HISTOGRAM_BINS])
+            for step in self.steps
+        )
+        complete = [counts if len(counts) == HISTOGRAM_BINS else () for counts in found]
+        return tuple(complete) if any(complete) else ()
 
     def site(self, node: int) -> Site:
         """Return where a node stands."""
