@@ -15,10 +15,12 @@ from rich.text import Text
 
 from nnlint.cli.console import escape, style
 from nnlint.cli.formats import RenderOptions
+from nnlint.cli.sparkline import sparkline
 from nnlint.cli.wording import count_of
 from nnlint.linter.measured import Measured
 from nnlint.linter.notebook import written
 from nnlint.linter.probed import Layer, Probed, layers
+from nnlint.linter.verdicts import verdicts
 
 # More layers than this are shown by their first and last ones, unless all are asked for.
 _MOST_ROWS = 40
@@ -66,21 +68,22 @@ def render(probed: Probed, options: RenderOptions, sources: Mapping[str, str]) -
     title = style(escape(probed.model), "bold", color=options.color)
     lines = [f"{title} ({escape(place)}), probed on {escape(probed.measured.device)}:"]
     lines += _facts(probed, probed.measured, options)
+    lines += _experiments(probed.measured, options)
     if probed.measured.losses:
         lines.append(_table(layers(probed.measured), options))
     return "\n".join([*lines, *_ending(probed, options, at)]).rstrip() + "\n"
 
 
 def _facts(probed: Probed, measured: Measured, options: RenderOptions) -> Iterator[str]:
-    rate = f"lr {measured.learning_rate:g}"
     data = "your data" if measured.data == "user" else "random data"
-    yield from _labelled(
-        "run",
-        f"{count_of(measured.steps, 'step')} of {_optimizer(measured)} ({rate}), batch "
-        f"{measured.batch_size} of {data}, {measured.precision}, seed {probed.seed}"
-        f"{'; the last one is shown' if measured.steps > 1 else ''}",
-        options,
-    )
+    batch = f"batch {measured.batch_size} of {data}, {measured.precision}, seed {probed.seed}"
+    if "gradients" in measured.experiments.asked:
+        rate = f"lr {measured.learning_rate:g}"
+        batch = (
+            f"{count_of(measured.steps, 'step')} of {_optimizer(measured)} ({rate}), {batch}"
+            f"{'; the last one is shown' if measured.steps > 1 else ''}"
+        )
+    yield from _labelled("run", batch, options)
     losses = " -> ".join(_number(loss, 4) for loss in _some(measured.losses))
     told = [losses, _loss(probed, measured)] if losses else [_loss(probed, measured)]
     yield from _labelled("loss", ", ".join(told), options)
@@ -88,6 +91,20 @@ def _facts(probed: Probed, measured: Measured, options: RenderOptions) -> Iterat
         yield from _labelled("parity", _parity(probed), options)
     for note in probed.notes:
         yield from _labelled("note", note, options)
+
+
+def _experiments(measured: Measured, options: RenderOptions) -> Iterator[str]:
+    for verdict in verdicts(measured):
+        yield from _labelled(verdict.label, verdict.text, options)
+        indent = " " * (len(verdict.label) + 4)
+        for line in verdict.lines:
+            yield from _wrapped(line, options, indent)
+        for curve in verdict.curves:
+            drawn = sparkline(
+                curve.values, plain=options.ascii, floor=curve.floor, ceiling=curve.ceiling
+            )
+            if drawn:
+                yield f"{indent}{curve.label} {style(drawn, 'note', color=options.color)}"
 
 
 def _optimizer(measured: Measured) -> str:
@@ -120,16 +137,20 @@ def _some(losses: Sequence[float]) -> Sequence[float]:
 
 def _labelled(word: str, text: str, options: RenderOptions) -> list[str]:
     label = f"  {word}: "
-    lines = textwrap.wrap(
+    lines = _wrapped(text, options, label, " " * len(label))
+    bold = style(f"{word}:", "bold", color=options.color)
+    return [lines[0].replace(f"{word}:", bold, 1), *lines[1:]] if lines else []
+
+
+def _wrapped(text: str, options: RenderOptions, first: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(
         escape(" ".join(text.split())),
         max(options.width, 40),
-        initial_indent=label,
-        subsequent_indent=" " * len(label),
+        initial_indent=first,
+        subsequent_indent=indent or first,
         break_long_words=False,
         break_on_hyphens=False,
     )
-    bold = style(f"{word}:", "bold", color=options.color)
-    return [lines[0].replace(f"{word}:", bold, 1), *lines[1:]] if lines else []
 
 
 def _ending(probed: Probed, options: RenderOptions, at: str) -> Iterator[str]:

@@ -126,9 +126,10 @@ def options_of(choice: ProbeSettings) -> ProbeOptions:
         _RENAMED.get(field.name, field.name): getattr(choice, field.name)
         for field in dataclasses.fields(choice)
     }
+    if choice.all or choice.experiment:
+        values["experiments"] = kinds_of(["all"] if choice.all else choice.experiment)
     given = {name: value for name, value in values.items() if name in names and value is not None}
-    asked = ["all"] if choice.all else choice.experiment
-    options = ProbeOptions(**given, **({"experiments": kinds_of(asked)} if asked else {}))
+    options = ProbeOptions(**given)
     check_options(options)
     return options
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from nnlint.linter.findings import Finding, Outcome, Report, Severity
 from nnlint.linter.notebook import written
 from nnlint.linter.probed import Layer, Probed, layers
+from nnlint.linter.verdicts import verdicts
 
 MESSAGE_WIDTH = 60
 _PLACE_WIDTH = 40
@@ -39,6 +40,14 @@ def _probe(probed: Probed) -> str:
     measured = probed.measured
     if measured is None:
         return f"{_clean(probed.model)} was not probed: {_clean(probed.reason)}"
+    ending = [] if probed.complete else [f"{probed.status}: {_clean(probed.reason)}"]
+    told = [
+        _clean(f"{verdict.label}: {'; '.join((verdict.text, *verdict.lines))}")
+        for verdict in verdicts(measured)
+    ]
+    if "gradients" not in measured.experiments.asked:
+        title = f"{probed.model} on {measured.device}, batch {measured.batch_size}"
+        return "\n".join([_clean(title), *told, *ending])
     losses = " -> ".join(f"{loss:.4g}" for loss in measured.losses) or "unknown"
     steps = f"{measured.steps} step{'s' * (measured.steps != 1)}"
     loss = "loss" if measured.loss_known else "stand-in for a loss"
@@ -46,9 +55,8 @@ def _probe(probed: Probed) -> str:
         f"{probed.model} on {measured.device}, {steps} of {measured.optimizer}, batch "
         f"{measured.batch_size}; {loss} {losses}"
     )
-    ending = [] if probed.complete else [f"{probed.status}: {_clean(probed.reason)}"]
     table = _table([_LAYER_HEADER, *(_layer(layer) for layer in layers(measured))])
-    return "\n".join([_clean(title), table, *ending])
+    return "\n".join([_clean(title), *told, table, *ending])
 
 
 def _layer(layer: Layer) -> tuple[str, ...]:

@@ -1,0 +1,50 @@
+"""The loss at the start, beside its theory."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from nnlint.linter.rules.probe.initial_loss import SUMMED, is_high
+from nnlint.linter.rules.probe.outcome import loss, mean
+from nnlint.linter.verdicts.base import Verdict
+
+if TYPE_CHECKING:
+    from nnlint.linter.experiments import InitialLoss
+    from nnlint.linter.measured import Measured
+
+KIND = "initial_loss"
+# Nearer than this it is what theory says.
+_NEAR = 0.1
+
+
+def tell(found: InitialLoss, _measured: Measured) -> Verdict:
+    """Return the verdict."""
+    start = mean(found.losses)
+    batches = f"{len(found.losses)} batch{'es' * (len(found.losses) != 1)}"
+    if found.expected is None:
+        text = f"{loss(start)} over {batches}; nothing to compare it with: {found.reason}"
+    else:
+        text = (
+            f"{_word(found, start)}: {loss(start)} over {batches}, where a model that knows nothing "
+            f"has {loss(found.expected)} ({found.theory})"
+        )
+    lines = []
+    if found.prior is not None and found.expected is not None:
+        lines.append(f"knowing only how frequent each class is gives {loss(found.prior)}")
+    if found.doubled is not None:
+        summed = found.doubled > SUMMED
+        kind = "a sum, which grows with the batch" if summed else "a mean"
+        lines.append(f"the loss is {kind}: the batch twice gives {found.doubled:.3g} of it")
+    return Verdict("initial-loss", "initial loss", text, tuple(lines))
+
+
+def _word(found: InitialLoss, start: float) -> str:
+    assert found.expected is not None
+    if not math.isfinite(start):
+        return "not finite"
+    if is_high(found):
+        return "too high"
+    if abs(start - found.expected) <= _NEAR * max(found.expected, 1.0):
+        return "as expected"
+    return "a little high" if start > found.expected else "below"

@@ -1,0 +1,40 @@
+"""Which learning rates fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nnlint.linter.rules.probe.outcome import rate
+from nnlint.linter.verdicts.base import Curve, Verdict
+
+if TYPE_CHECKING:
+    from nnlint.linter.experiments import LearningRateRange
+    from nnlint.linter.measured import Measured
+
+KIND = "lr_range"
+
+
+def tell(found: LearningRateRange, measured: Measured) -> Verdict:
+    """Return the verdict."""
+    named = [
+        f"{rate(value)} ({word})"
+        for value, word in ((found.steepest, "steepest"), (found.valley, "valley"))
+        if value is not None
+    ]
+    rates = found.learning_rates
+    tried = f"{rate(rates[0])} to {rate(rates[-1])}" if rates else "nothing"
+    text = ", ".join(named) or f"no suggestion: the loss does not fall from {tried}"
+    if found.diverged is not None:
+        text += f"; diverges from {rate(found.diverged)}"
+    elif named:
+        text += f"; does not diverge up to {rate(rates[-1])}" if rates else ""
+    optimizer = {"sgd": "SGD", "adamw": "AdamW"}[measured.optimizer]
+    lines = [f"{len(rates)} steps of {optimizer}, {tried}{', linear' if found.linear else ''}"]
+    if (suggested := found.valley or found.steepest) is not None:
+        lines.append(f"begin with --lr {rate(suggested)}")
+    start = found.smoothed[0] if found.smoothed else None
+    # Beyond divergence everything before would look flat.
+    ceiling = None if start is None else start + max(start - min(found.smoothed), 0.0)
+    return Verdict(
+        "lr-range", "learning rate", text, tuple(lines), (Curve("loss", found.smoothed, ceiling),)
+    )

@@ -1,0 +1,62 @@
+"""Gradients at several initialisations."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from nnlint.linter.rules.probe.outcome import loss
+from nnlint.linter.rules.probe.reading import times
+from nnlint.linter.verdicts.base import Verdict
+
+if TYPE_CHECKING:
+    from nnlint.linter.experiments import Seeds
+    from nnlint.linter.measured import Measured
+
+KIND = "seeds"
+# Gradients of healthy layers differ by less between initialisations.
+_STABLE = 3.0
+_SHOWN = 3
+
+
+def tell(found: Seeds, measured: Measured) -> Verdict:
+    """Return the verdict."""
+    losses = [each.loss for each in found.initialisations]
+    finite = [each for each in losses if math.isfinite(each)]
+    count = f"{len(losses)} initialisation{'s' * (len(losses) != 1)}"
+    if len(finite) < len(losses):
+        text = f"the loss is not finite at {len(losses) - len(finite)} of {count}"
+    else:
+        spread = f"loss {loss(min(finite))} to {loss(max(finite))}" if finite else "no loss"
+        ratios = spreads(found)
+        worst = max(ratios.values(), default=1.0)
+        word = "much alike" if worst < _STABLE else "some gradients depend on the seed"
+        text = f"{word}: {count}, {spread}, gradients within {times(worst)} times of each other"
+    return Verdict("seeds", "seeds", text, tuple(_widest(found, measured)))
+
+
+def spreads(found: Seeds) -> dict[int, float]:
+    """Return for each parameter its largest gradient divided by its smallest one, both above 0."""
+    ratios = {}
+    for position in range(max((len(i.gradient_rms) for i in found.initialisations), default=0)):
+        values = [
+            value
+            for each in found.initialisations
+            if position < len(each.gradient_rms)
+            and (value := each.gradient_rms[position]) is not None
+            and math.isfinite(value)
+            and value > 0
+        ]
+        if len(values) > 1:
+            ratios[position] = max(values) / min(values)
+    return ratios
+
+
+def _widest(found: Seeds, measured: Measured) -> list[str]:
+    ratios = spreads(found)
+    order = sorted(ratios, key=lambda position: -ratios[position])
+    return [
+        f"{measured.parameters[position].name}: {times(ratios[position])} times"
+        for position in order[:_SHOWN]
+        if ratios[position] >= _STABLE and position < len(measured.parameters)
+    ]
