@@ -155,6 +155,11 @@ def recomputed(module: nn.Module) -> list[str]:
     ]
 
 
+def recorded(module: nn.Module) -> bool:
+    """Tell whether a module was built while writes were noted."""
+    return _DRAWN in module.__dict__
+
+
 def writes(module: nn.Module, name: str) -> tuple[Write, ...]:
     """Return what wrote a parameter of a module, in order; empty where nothing is known."""
     found = module.__dict__.get(_DRAWN, {}).get(name, ())

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from nnlint.linter.findings import Location
 from nnlint.linter.measured import Site
+from nnlint.linter.probed import Predicted, PredictedLayer
 
 # Blobs of this size and more are mapped, not read: they are sent at most once.
 _MAPPED = 1 << 20
@@ -24,10 +25,12 @@ class TensorSite:
     Attributes:
         name: Qualified name of a parameter or buffer, name of an input.
         site: Place of the layer that owns it.
+        drawn: Whether it is a parameter whose elements are independent draws.
     """
 
     name: str
     site: Site = field(default_factory=Site)
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Capture:
         data: Whether inputs and labels are the user's batch or drawn.
         parity: How the graph compares with the live model.
         notes: What the user should know about the capture, one sentence each.
+        predicted: What is predicted of the model, where that was asked for.
     """
 
     model: str
@@ -80,6 +84,7 @@ class Capture:
     data: Literal["user", "random"]
     parity: Parity
     notes: tuple[str, ...] = field(default=())
+    predicted: Predicted | None = None
 
     def write(self, folder: Path) -> None:
         """Write the capture into an empty folder: JSON, the graph, and a file for each blob."""
@@ -103,7 +108,8 @@ class Capture:
             },
             nodes=tuple(map(_site, data["nodes"])),
             tensors=tuple(
-                TensorSite(each["name"], _site(each["site"])) for each in data["tensors"]
+                TensorSite(each["name"], _site(each["site"]), each["drawn"])
+                for each in data["tensors"]
             ),
             loss_nodes=frozenset(data["loss_nodes"]),
             batch_size=data["batch_size"],
@@ -112,6 +118,7 @@ class Capture:
             data=data["data"],
             parity=Parity(**data["parity"]),
             notes=tuple(data["notes"]),
+            predicted=_predicted(data["predicted"]),
         )
 
     def _to_dict(self) -> dict[str, Any]:
@@ -127,6 +134,7 @@ class Capture:
             "data": self.data,
             "parity": dataclasses.asdict(self.parity),
             "notes": list(self.notes),
+            "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
         }
 
 
@@ -158,6 +166,12 @@ class CaptureRefused:
 
 def _site(data: Mapping[str, Any]) -> Site:
     return Site(data["path"], *(_place(data[key]) for key in ("location", "call", "built")))
+
+
+def _predicted(data: Mapping[str, Any] | None) -> Predicted | None:
+    if data is None:
+        return None
+    return Predicted(tuple(PredictedLayer(**each) for each in data["layers"]), data["loss"])
 
 
 def _place(data: Mapping[str, Any] | None) -> Location | None:

@@ -14,6 +14,7 @@ from nnlint.linter.measured import Site
 from nnlint.linter.trace.convert import BuiltAt
 from nnlint.linter.trace.positions import UserCode
 from nnlint.probe_service.capture.bundle import TensorSite
+from nnlint.probe_service.capture.redrawing import redrawable
 from nnlint.probe_service.capture.wrapper import MODEL, TERMS, TrainingStep
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in ')
@@ -77,10 +78,11 @@ class Places:
 
     def tensor(self, name: str) -> TensorSite:
         """Return what is known of a parameter, buffer or constant by its qualified name."""
-        path = name.rpartition(".")[0]
+        path, _, own = name.rpartition(".")
         built = self._layer(_ancestors(path))
         place = built or self._nearest(_ancestors(path))
-        return TensorSite(name, Site(path, place, place, built))
+        drawn = redrawable(self._modules.get(path), own)
+        return TensorSite(name, Site(path, place, place, built), drawn)
 
     def _paths(self, node: torch.fx.Node) -> list[str]:
         """Return the paths of the model's modules that a node lies in, outermost first."""

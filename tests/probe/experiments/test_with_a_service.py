@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
@@ -13,7 +11,7 @@ from nnlint.linter.experiments import Experiments
 from nnlint.linter.measured import Measured
 from nnlint.probe_service.client.embedded import Embedded
 
-KINDS = ("input",)
+KINDS = ("input", "seeds")
 
 
 class Net(nn.Module):
@@ -39,7 +37,7 @@ def data() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def measured(data: torch.Tensor) -> Iterator[Measured]:
+def measured(data: torch.Tensor) -> Measured:
     torch.manual_seed(0)
     labels = torch.tensor([0, 0, 0, 0, 0, 0, 0, 2])
     with Embedded() as server:
@@ -53,7 +51,7 @@ def measured(data: torch.Tensor) -> Iterator[Measured]:
     (probed,) = report.probes
     assert probed.status == "completed", probed.reason
     assert probed.measured is not None
-    yield probed.measured
+    return probed.measured
 
 
 @pytest.fixture
@@ -68,3 +66,12 @@ def test_inputs(found: Experiments, data: torch.Tensor) -> None:
     assert (x.repeated_samples, x.target, y.target, y.labels) == (2, False, True, {0: 7, 2: 1})
     assert x.standard_deviation == pytest.approx(data.std(correction=0).item(), rel=1e-5)
     assert found.input.samples == 8
+
+
+def test_seeds(found: Experiments) -> None:
+    assert found.seeds is not None
+    assert found.seeds.shuffled == 2
+    losses = [each.loss for each in found.seeds.initialisations]
+    assert len(set(losses)) == 5
+    assert max(losses) < 2
+    assert {len(each.gradient_rms) for each in found.seeds.initialisations} == {6}
