@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from nnlint.cli.experiment_json import ExperimentsObject, Number, experiments_object
 from nnlint.cli.json_object import JsonObject, jsonable
 from nnlint.linter.findings import Location
 from nnlint.linter.measured import Measured, MeasuredNode, MeasuredParameter, NonFinite, Units
@@ -16,8 +17,10 @@ from nnlint.linter.probed import Probed
 CELL = (
     "Number of the notebook's code cell, from 1, in which lines are counted; null in other files."
 )
-# What was measured at each step: null where there was nothing, text where it is not finite.
-Number = float | Literal["nan", "inf", "-inf"] | None
+_HISTOGRAMS = (
+    "For each step, how many magnitudes are below 2^-40, in [2^-40, 2^-39) and so on, 2^21 or more, "
+    "and not finite: 64 counts; empty unless --histograms is given."
+)
 
 
 class OperationObject(JsonObject):
@@ -35,6 +38,8 @@ class OperationObject(JsonObject):
     zero_fraction: list[Number]
     gradient_rms: list[Number] = Field(description="Of the loss, with respect to its result.")
     gradient_abs_max: list[Number]
+    activation_histograms: list[list[int]] = Field(description=_HISTOGRAMS)
+    gradient_histograms: list[list[int]]
 
 
 class ParameterObject(JsonObject):
@@ -46,6 +51,8 @@ class ParameterObject(JsonObject):
     gradient_rms: list[Number] = Field(description="null where it has no gradient.")
     gradient_abs_max: list[Number]
     update_ratio: list[Number] = Field(description="RMS of the optimiser's change by `rms`.")
+    histograms: list[list[int]] = Field(description=_HISTOGRAMS)
+    gradient_histograms: list[list[int]]
 
 
 class UnitsObject(JsonObject):
@@ -128,6 +135,7 @@ class ProbeObject(JsonObject):
     parameters: list[ParameterObject]
     units: list[UnitsObject]
     non_finite: list[NonFiniteObject]
+    experiments: ExperimentsObject | None = Field(description="null where nothing was measured.")
 
 
 def probe_object(probed: Probed, sources: Mapping[str, str]) -> ProbeObject:
@@ -171,6 +179,7 @@ def probe_object(probed: Probed, sources: Mapping[str, str]) -> ProbeObject:
         non_finite=[_non_finite(each, measured) for each in measured.non_finite]
         if measured
         else [],
+        experiments=experiments_object(measured) if measured else None,
     )
 
 
@@ -190,6 +199,8 @@ def _operation(node: MeasuredNode, sources: Mapping[str, str]) -> OperationObjec
         zero_fraction=jsonable(node.zero_fraction),
         gradient_rms=jsonable(node.gradient_rms),
         gradient_abs_max=jsonable(node.gradient_abs_max),
+        activation_histograms=jsonable(node.activation_histograms),
+        gradient_histograms=jsonable(node.gradient_histograms),
     )
 
 
@@ -201,6 +212,8 @@ def _parameter(parameter: MeasuredParameter) -> ParameterObject:
         gradient_rms=jsonable(parameter.gradient_rms),
         gradient_abs_max=jsonable(parameter.gradient_abs_max),
         update_ratio=jsonable(parameter.update_ratio),
+        histograms=jsonable(parameter.histograms),
+        gradient_histograms=jsonable(parameter.gradient_histograms),
     )
 
 

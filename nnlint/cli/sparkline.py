@@ -47,7 +47,7 @@ def _drawn(values: Sequence[float], high: float, cells: int) -> list[float]:
     edges = [len(values) * cell // count for cell in range(count + 1)]
     stretches = (values[a:b] for a, b in itertools.pairwise(edges))
     return [
-        math.fsum(min(v, high) for v in s) / len(s) if _sound(s) else math.nan for s in stretches
+        math.fsum(min(v, high) / len(s) for v in s) if _sound(s) else math.nan for s in stretches
     ]
 
 

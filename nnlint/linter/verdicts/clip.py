@@ -19,7 +19,7 @@ def tell(found: Clipping, _measured: Measured) -> Verdict:
     """Return the verdict."""
     norms = found.norms
     over = sum(not norm <= found.max_norm for norm in norms)
-    largest = max((norm for norm in norms if math.isfinite(norm)), default=math.nan)
+    largest = max((norm for norm in norms if not math.isnan(norm)), default=math.nan)
     size = f"the largest gradient norm is {loss(largest)}"
     if over:
         text = f"clips {over} of {len(norms)} steps at norm {found.max_norm:g}: {size}"

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnlint.linter.experiments import (
+    Attempt,
+    Clipping,
+    Experiments,
+    Initialisation,
+    InitialLoss,
+    Inputs,
+    InputStatistics,
+    Isolation,
+    Leak,
+    LearningRateRange,
+    Overfit,
+    Seeds,
+    TrainEval,
+)
 from nnlint.linter.findings import (
     Check,
     Finding,
@@ -176,6 +191,79 @@ def refused() -> Probed:
         hint="lint it with `nnlint check`",
         location=Location("net.py", 33, 5),
     )
+
+
+def experiments(**changes: Any) -> Experiments:
+    """Return a result of every kind but for one that was skipped."""
+    rates = tuple(10.0 ** (step / 5 - 7) for step in range(40))
+    descent = (*(2.5,) * 20, *(2.5 - step / 10 for step in range(15)), 2.0, 4.0, 40.0, 4e3, INF)
+    values: dict[str, Any] = {
+        "asked": (
+            "gradients",
+            "initial-loss",
+            "overfit",
+            "lr-range",
+            "isolation",
+            "clip",
+            "input",
+            "seeds",
+            "train-eval",
+        ),
+        "skipped": {"train-eval": "it returns other outputs in evaluation mode"},
+        "initial_loss": InitialLoss((2.31, 2.33), 2.302585, "ln 10", 2.2, 10, 1.0),
+        "overfit": Overfit(
+            56,
+            (
+                Attempt(1e-3, (2.4, NAN), reached=False),
+                Attempt(1e-2, tuple(2.4 * 0.9**step for step in range(43)), reached=True),
+            ),
+            steps=400,
+        ),
+        "lr_range": LearningRateRange(rates, descent, descent, 0.02, 0.0083, 1.0),
+        "isolation": Isolation(2, (Leak(0, 15, 0.12, 3),)),
+        "clip": Clipping(4.0, (2.3, 5.0, NAN), (2.3, 2.2, 2.1), (3.0, 9.0, INF), (3.0, 2.0, 2.0)),
+        "input": Inputs(
+            (
+                InputStatistics(
+                    name="x",
+                    target=False,
+                    shape=(16, 1, 28, 28),
+                    dtype="float32",
+                    mean=120.0,
+                    standard_deviation=70.0,
+                    minimum=0.0,
+                    maximum=255.0,
+                    elements=12544,
+                    nans=3,
+                ),
+                InputStatistics(
+                    name="labels",
+                    target=True,
+                    shape=(16,),
+                    dtype="int64",
+                    mean=4.5,
+                    standard_deviation=2.8,
+                    minimum=0.0,
+                    maximum=9.0,
+                    elements=64,
+                    labels={3: 40, 7: 24},
+                ),
+            ),
+            64,
+        ),
+        "seeds": Seeds(
+            (
+                Initialisation(2.3, (1.5e-7, None, 3e-4, 0.04, 0.05)),
+                Initialisation(2.35, (9.5e-7, None, 3e-4, 0.05, 0.05)),
+            ),
+            3,
+        ),
+    }
+    return Experiments(**{**values, **changes})
+
+
+def train_eval() -> TrainEval:
+    return TrainEval((2.3, 2.32), (2.31, 2.31))
 
 
 def report() -> Report:

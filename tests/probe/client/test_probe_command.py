@@ -116,6 +116,10 @@ ERRORS = {
     "no-token-file": ["net.py", "--server", "localhost", "--token-file", "token"],
     "tls-without-server": ["net.py", "--tls-ca", "ca.pem"],
     "nobody-there": ["net.py", "--server", "localhost:1"],
+    "unknown-experiment": ["net.py", "--experiment", "lr-range,over-fit"],
+    "all-and-experiment": ["net.py", "--all", "--experiment", "clip"],
+    "empty-experiment": ["net.py", "--experiment", "clip,"],
+    "descending-rates": ["net.py", "--experiment", "gradients", "--lr-start", "20"],
     "unknown-key": ["net.py", "--config", "wrong.toml"],
 }
 
