@@ -28,6 +28,34 @@ Status = Literal[
 
 
 @dataclass(frozen=True, slots=True)
+class PredictedLayer:
+    """What `nnlint.linter.signal` tells of a layer, without running it.
+
+    Attributes:
+        path: Qualified path of the module.
+        gradient_rms: Of all its parameters' gradients together at the first step; None where the
+            model could not be followed that far.
+    """
+
+    path: str
+    gradient_rms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What is predicted of a model.
+
+    Attributes:
+        layers: Modules with parameters of their own.
+        loss: Whether gradients begin at the loss; else at an output whose gradient has size 1, and
+            only their proportions count.
+    """
+
+    layers: tuple[PredictedLayer, ...]
+    loss: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Probed:
     """What became of the probe of one model.
 
@@ -54,6 +82,7 @@ class Probed:
         estimated_bytes: What one step needs, 0 where unknown.
         available_bytes: What the device had, 0 where unknown.
         seconds: Of the run itself.
+        predicted: What was predicted of it, None where that was not asked for or not possible.
     """
 
     model: str
@@ -76,6 +105,7 @@ class Probed:
     estimated_bytes: int = 0
     available_bytes: int = 0
     seconds: float = 0.0
+    predicted: Predicted | None = None
 
     @property
     def complete(self) -> bool:
@@ -120,6 +150,24 @@ def layers(measured: Measured) -> list[Layer]:
     units = dict(_units_by_layer(measured, owner))
     order = sorted(groups, key=lambda path: nodes[path][-1].index if nodes[path] else math.inf)
     return [_layer(path, groups[path], nodes[path], units.get(path, ())) for path in order]
+
+
+def gradients_by_step(measured: Measured) -> dict[str, Magnitudes]:
+    """Return for each layer's path the RMS of all its parameters' gradients at each step."""
+    groups: dict[str, list[MeasuredParameter]] = {}
+    for parameter in measured.parameters:
+        groups.setdefault(parameter.name.rpartition(".")[0], []).append(parameter)
+    return {
+        path: tuple(
+            _root_mean_square(
+                (parameter.gradient_rms[step], parameter.elements)
+                for parameter in group
+                if step < len(parameter.gradient_rms)
+            )
+            for step in range(measured.steps)
+        )
+        for path, group in groups.items()
+    }
 
 
 def _layer(

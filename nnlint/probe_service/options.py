@@ -53,6 +53,7 @@ class ProbeOptions:
         max_norm: Largest norm of all gradients together, where they are clipped.
         clip_steps: Steps without and with clipping.
         seeds: Initialisations beside the one that was captured.
+        predict: Whether the client predicts gradients as well, to be held against what is measured.
     """
 
     steps: int = STEPS
@@ -78,3 +79,4 @@ class ProbeOptions:
     max_norm: float = MAX_NORM
     clip_steps: int = CLIP_STEPS
     seeds: int = SEEDS
+    predict: bool = False

@@ -25,6 +25,7 @@ from nnlint.probe_service.capture.export import Exported, export
 from nnlint.probe_service.capture.feed import Call, Feed
 from nnlint.probe_service.capture.loss import Plan, plan
 from nnlint.probe_service.capture.places import Places
+from nnlint.probe_service.capture.prediction import predicted
 from nnlint.probe_service.capture.ranges import ranges
 from nnlint.probe_service.capture.wrapper import TrainingStep, copied
 from nnlint.probe_service.encode.encode import Encoded, NotEncodableError, encode
@@ -125,6 +126,7 @@ def capture(subject: Subject, options: ProbeOptions) -> Capture:
                 )
             )
         ),
+        predicted=predicted(subject, call, eager.plan) if options.predict else None,
     )
 
 

@@ -63,6 +63,7 @@ def probed(outcome: Outcome, options: ProbeOptions, server: str) -> Probed:
         estimated_bytes=result.estimated_bytes,
         available_bytes=result.available_bytes,
         seconds=result.timings.running,
+        predicted=capture.predicted,
     )
 
 
