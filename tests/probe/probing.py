@@ -22,6 +22,7 @@ from nnlint.linter.settings import ModelSettings
 from nnlint.linter.trace.capture import ForwardError, NotTraceableError
 from nnlint.linter.trace.positions import UserCode
 from nnlint.probe_service.capture.bundle import Capture
+from nnlint.probe_service.capture.data import from_loader
 from nnlint.probe_service.capture.session import Subject, capture
 from nnlint.probe_service.client.outcome import Outcome
 from nnlint.probe_service.client.request import ask, run_request
@@ -39,7 +40,7 @@ LIMITS = probe_service_pb2.Limits(
     graph_bytes=1 << 28,
     nodes=100_000,
     elements=1 << 33,
-    steps=100,
+    steps=10_000,
     samples=100_000,
     seconds=600.0,
     digests_per_call=100_000,
@@ -47,9 +48,9 @@ LIMITS = probe_service_pb2.Limits(
 
 
 def capture_text(
-    text: str, *, path: str = "model.py", options: ProbeOptions | None = None
+    text: str, *, path: str = "model.py", options: ProbeOptions | None = None, loader: str = ""
 ) -> Capture:
-    """Capture the first model of a source text."""
+    """Capture the first model of a source text; `loader` is a function in it that gives a batch."""
     source = Source.parse(path, text)
     code = UserCode(path, text, "")
     module = types.ModuleType("probed_model")
@@ -72,8 +73,12 @@ def capture_text(
             )
         except (ForwardError, NotTraceableError):
             graph = None
-        subject = Subject(model, target, code, built.built_at, settings, graph)
-        return capture(subject, options or ProbeOptions())
+        options, batch = options or ProbeOptions(), None
+        if loader:
+            found = getattr(module, loader)
+            batch = from_loader(found, model, options, code, what=loader)
+        subject = Subject(model, target, code, built.built_at, settings, graph, batch=batch)
+        return capture(subject, options)
 
 
 def replay(captured: Capture, options: ProbeOptions | None = None) -> Measured:
@@ -102,11 +107,11 @@ def replay(captured: Capture, options: ProbeOptions | None = None) -> Measured:
 
 
 def probe_text(
-    text: str, rules: Iterable[type[Rule]] | None = None, **options: Any
+    text: str, rules: Iterable[type[Rule]] | None = None, *, loader: str = "", **options: Any
 ) -> tuple[tuple[Finding, ...], tuple[Check, ...]]:
     """Probe the first model of a source text and judge it."""
     chosen = ProbeOptions(**options)
-    found = replay(capture_text(text, options=chosen), chosen)
+    found = replay(capture_text(text, options=chosen, loader=loader), chosen)
     return run_probe_rules(found, all_rules() if rules is None else rules)
 
 

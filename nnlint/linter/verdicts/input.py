@@ -39,6 +39,6 @@ def _line(each: InputStatistics) -> str:
         )
     counts = ((each.nans, "NaN"), (each.infinities, "infinite"))
     text += "".join(f", {count:,} {word}" for count, word in counts if count)
-    if each.repeated_samples:
+    if each.repeated_samples and not each.target:
         text += f", {each.repeated_samples} samples equal to another"
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from nnlint.linter.rules.probe.outcome import rate
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from nnlint.linter.measured import Measured
 
 KIND = "lr_range"
+# Share of the losses that are drawn as they are.
+_SHOWN = 0.9
 
 
 def tell(found: LearningRateRange, measured: Measured) -> Verdict:
@@ -32,9 +35,9 @@ def tell(found: LearningRateRange, measured: Measured) -> Verdict:
     lines = [f"{len(rates)} steps of {optimizer}, {tried}{', linear' if found.linear else ''}"]
     if (suggested := found.valley or found.steepest) is not None:
         lines.append(f"begin with --lr {rate(suggested)}")
-    start = found.smoothed[0] if found.smoothed else None
     # Beyond divergence everything before would look flat.
-    ceiling = None if start is None else start + max(start - min(found.smoothed), 0.0)
+    ordered = sorted(filter(math.isfinite, found.smoothed))
+    ceiling = ordered[int(_SHOWN * (len(ordered) - 1))] if ordered else None
     return Verdict(
         "lr-range", "learning rate", text, tuple(lines), (Curve("loss", found.smoothed, ceiling),)
     )

@@ -9,6 +9,7 @@ import pytest
 
 from nnlint.linter.findings import Outcome
 from nnlint.linter.rules.base import ProbeRule, all_rules
+from nnlint.probe_service.client.request import kinds_of
 from tests.probe.probing import probe_text
 
 PROBE_RULES = [rule for rule in all_rules() if issubclass(rule, ProbeRule)]
@@ -23,8 +24,13 @@ def options_of(text: str) -> dict[str, Any]:
     for name, value in zip(words[::2], words[1::2], strict=True):
         if name == "--lr":
             options["learning_rate"] = float(value)
+        elif name == "--experiment":
+            options["experiments"] = kinds_of([value])
+        elif name == "--data":
+            options["loader"] = value.removeprefix("model.py:")
         else:
-            options[name.removeprefix("--")] = value
+            field = name.removeprefix("--").replace("-", "_")
+            options[field] = int(value) if value.isdecimal() else value
     return options
 
 

@@ -46,8 +46,9 @@ class BatchLeak(ProbeRule):
             return self.out(x)
 
 
-    def loss(model, x, labels):
-        return F.cross_entropy(model(x), labels)
+    def train(x, labels):
+        model = Net()
+        F.cross_entropy(model(x), labels).backward()
     ```
 
     ## Use instead
@@ -69,8 +70,9 @@ class BatchLeak(ProbeRule):
             return self.out(x)
 
 
-    def loss(model, x, labels):
-        return F.cross_entropy(model(x), labels)
+    def train(x, labels):
+        model = Net()
+        F.cross_entropy(model(x), labels).backward()
     ```
 
     ## How it is decided

@@ -35,7 +35,7 @@ class CannotOverfit(ProbeRule):
 
     ## Example
     ```python
-    # nnlint probe --experiment overfit
+    # nnlint probe --experiment overfit --overfit-steps 100
     import torch.nn.functional as F
     from torch import nn
 
@@ -50,13 +50,14 @@ class CannotOverfit(ProbeRule):
             return F.softmax(self.out(F.relu(self.hidden(x))), dim=1)
 
 
-    def loss(model, x, labels):
-        return F.cross_entropy(model(x), labels)
+    def train(x, labels):
+        model = Net()
+        F.cross_entropy(model(x), labels).backward()
     ```
 
     ## Use instead
     ```python
-    # nnlint probe --experiment overfit
+    # nnlint probe --experiment overfit --overfit-steps 100
     import torch.nn.functional as F
     from torch import nn
 
@@ -71,8 +72,9 @@ class CannotOverfit(ProbeRule):
             return self.out(F.relu(self.hidden(x)))
 
 
-    def loss(model, x, labels):
-        return F.cross_entropy(model(x), labels)
+    def train(x, labels):
+        model = Net()
+        F.cross_entropy(model(x), labels).backward()
     ```
 
     ## How it is decided

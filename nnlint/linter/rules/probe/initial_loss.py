@@ -52,8 +52,9 @@ class InitialLossRule(ProbeRule):
             return self.out(F.relu(self.hidden(x)))
 
 
-    def loss(model, x, labels):
-        return F.cross_entropy(model(x), labels)
+    def train(x, labels):
+        model = Net()
+        F.cross_entropy(model(x), labels).backward()
     ```
 
     ## Use instead
@@ -74,8 +75,9 @@ class InitialLossRule(ProbeRule):
             return self.out(F.relu(self.hidden(x)))
 
 
-    def loss(model, x, labels):
-        return F.cross_entropy(model(x), labels)
+    def train(x, labels):
+        model = Net()
+        F.cross_entropy(model(x), labels).backward()
     ```
 
     ## How it is decided

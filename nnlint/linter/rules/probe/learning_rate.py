@@ -46,8 +46,9 @@ class LearningRate(ProbeRule):
             return self.out(F.relu(self.hidden(x)))
 
 
-    def loss(model, x, labels):
-        return F.cross_entropy(model(x), labels)
+    def train(x, labels):
+        model = Net()
+        F.cross_entropy(model(x), labels).backward()
     ```
 
     ## Use instead
@@ -67,8 +68,9 @@ class LearningRate(ProbeRule):
             return self.out(F.relu(self.hidden(x)))
 
 
-    def loss(model, x, labels):
-        return F.cross_entropy(model(x), labels)
+    def train(x, labels):
+        model = Net()
+        F.cross_entropy(model(x), labels).backward()
     ```
 
     ## How it is decided

@@ -59,8 +59,9 @@ class TrainEvalGap(ProbeRule):
             return self.out(F.dropout(F.relu(self.hidden(x)), 0.5))
 
 
-    def loss(model, x, labels):
-        return F.cross_entropy(model(x), labels)
+    def train(x, labels):
+        model = Net()
+        F.cross_entropy(model(x), labels).backward()
     ```
 
     ## Use instead
@@ -80,8 +81,9 @@ class TrainEvalGap(ProbeRule):
             return self.out(F.dropout(F.relu(self.hidden(x)), 0.5, training=self.training))
 
 
-    def loss(model, x, labels):
-        return F.cross_entropy(model(x), labels)
+    def train(x, labels):
+        model = Net()
+        F.cross_entropy(model(x), labels).backward()
     ```
 
     ## How it is decided
