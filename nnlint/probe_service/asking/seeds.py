@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nnlint.linter.experiments import Initialisation, Seeds
 from nnlint.probe_service.asking.base import Subject, Work
@@ -65,7 +65,7 @@ def read(result: measurement_pb2.SeedsResult, subject: Subject) -> Seeds:
     )
 
 
-def _padded(values: Iterator[float], count: int) -> list[float]:
+def _padded(values: Iterable[float], count: int) -> list[float]:
     found = list(itertools.islice(values, count))
     return found + [-1.0] * (count - len(found))
 

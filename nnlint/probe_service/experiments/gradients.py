@@ -58,7 +58,13 @@ class _Gradients:
         self.context.result.unit_activities.extend(self.activity.messages(samples))
 
     def _meter(self, care: Doubtful) -> Meter:
-        return Meter(self.context.plan, self.program.device, self.nodes, care=care)
+        return Meter(
+            self.context.plan,
+            self.program.device,
+            self.nodes,
+            care=care,
+            histograms=self.experiment.histograms,
+        )
 
     def _step(self, step: int) -> None:
         reading = self._measured(step)

@@ -190,7 +190,7 @@ def _prints(samples: torch.Tensor) -> torch.Tensor:
     bits = _bits(samples)
     generator = torch.Generator(bits.device).manual_seed(0)
     found = torch.zeros(2, count, dtype=torch.int64, device=bits.device)
-    for columns in bits.split(max(_PIECE // count, 1), dim=1):
+    for columns in bits.split(max(_PIECE // count, 1), dim=1):  # type: ignore[no-untyped-call]
         words = columns.to(torch.int64)
         for which in range(2):
             weights = torch.empty(words.shape[1], dtype=torch.int64, device=bits.device)

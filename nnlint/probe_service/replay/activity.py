@@ -43,7 +43,7 @@ class Activity:
     ) -> list[Callable[[torch.Tensor], None] | None]:
         """Return what does both, for steps whose own samples are looked at."""
         return [
-            mine if other is None else other if mine is None else _both(mine, other)
+            mine if other is None else other if mine is None else both(mine, other)
             for mine, other in zip(self.watch, watch, strict=True)
         ]
 
@@ -103,9 +103,11 @@ class Activity:
         return see
 
 
-def _both(
+def both(
     one: Callable[[torch.Tensor], None], other: Callable[[torch.Tensor], None]
 ) -> Callable[[torch.Tensor], None]:
+    """Return what does one thing with a tensor, then the other."""
+
     def see(value: torch.Tensor) -> None:
         one(value)
         other(value)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from nnlint.probe_service.replay.activity import both
+from nnlint.probe_service.replay.histograms import Histograms
 from nnlint.probe_service.replay.parameters import Parameters, Places, Share
 from nnlint.probe_service.replay.plan import Observed, Plan
 from nnlint.probe_service.replay.reading import Decoder, Doubtful, OfNode, OfParameter, Reading
@@ -39,7 +41,13 @@ class Meter:
     """
 
     def __init__(
-        self, plan: Plan, device: torch.device, nodes: int, *, care: Doubtful | None = None
+        self,
+        plan: Plan,
+        device: torch.device,
+        nodes: int,
+        *,
+        care: Doubtful | None = None,
+        histograms: bool = False,
     ) -> None:
         """Prepare the buffer.
 
@@ -48,6 +56,7 @@ class Meter:
             device: Where the program runs.
             nodes: How many nodes the graph has.
             care: What is measured in float64.
+            histograms: Whether values are counted by magnitude as well.
         """
         self.plan = plan
         self.care = care or Doubtful()
@@ -57,6 +66,9 @@ class Meter:
         self._host = torch.empty(self._buffer.shape, pin_memory=device.type == "cuda")
         self._held = Held(cuda=device.type == "cuda")
         self._parameters: Parameters | None = None
+        self._histograms: Histograms | None = None
+        if histograms:
+            self._histograms = Histograms(len(plan.nodes), len(plan.parameters), device)
         self.watch: list[Callable[[torch.Tensor], None] | None] = [None] * nodes
         for position, observed in enumerate(plan.nodes):
             self.watch[observed.node] = self._observer(position, observed)
@@ -64,6 +76,8 @@ class Meter:
     def begin(self) -> None:
         """Forget the step before."""
         self._buffer.copy_(self._blank)
+        if self._histograms is not None:
+            self._histograms.begin()
 
     def loss(self, loss: torch.Tensor) -> None:
         """Take the loss, after the forward pass; in two parts, since it may be a float64."""
@@ -77,13 +91,22 @@ class Meter:
         self._held.flush()
         if self._parameters is None:
             self._parameters = Parameters(parameters, divided, self._places(), self.care.parameters)
+        if self._histograms is not None:
+            for position, parameter in enumerate(parameters):
+                self._histograms.parameter(position, parameter)
         return self._parameters
 
     def read(self) -> Reading:
-        """Bring the step to the host: the one transfer, and the one wait for the device."""
+        """Bring the step to the host: the one transfer, and the one wait for the device.
+
+        Histograms come after it in a transfer of their own.
+        """
         self._held.flush()
         self._host.copy_(self._buffer)
-        return self._decoder.read(self._host)
+        reading = self._decoder.read(self._host)
+        if self._histograms is not None:
+            reading.statistics.histograms.CopyFrom(self._histograms.message())
+        return reading
 
     def _places(self) -> Places:
         count = len(self.plan.parameters)
@@ -157,6 +180,9 @@ class Meter:
             into, count, care=position in self.care.values, now=observed.overwritten
         )
         see_gradient = self._reducer(gradient_into, count, care=position in self.care.gradients)
+        if self._histograms is not None:
+            reduce = both(self._histograms.of_value(position), reduce)
+            see_gradient = both(self._histograms.of_gradient(position), see_gradient)
 
         def see(value: torch.Tensor) -> None:
             if value.requires_grad:

@@ -11,7 +11,7 @@ from nnlint.linter.experiments import Experiments
 from nnlint.linter.measured import Measured
 from nnlint.probe_service.client.embedded import Embedded
 
-KINDS = ("input", "seeds")
+KINDS = ("gradients", "input", "seeds")
 
 
 class Net(nn.Module):
@@ -47,6 +47,7 @@ def measured(data: torch.Tensor) -> Measured:
             "cross_entropy",
             f"unix:{server.address().path}",
             experiments=KINDS,
+            histograms=True,
         )
     (probed,) = report.probes
     assert probed.status == "completed", probed.reason
@@ -75,3 +76,11 @@ def test_seeds(found: Experiments) -> None:
     assert len(set(losses)) == 5
     assert max(losses) < 2
     assert {len(each.gradient_rms) for each in found.seeds.initialisations} == {6}
+
+
+def test_histograms(measured: Measured) -> None:
+    assert len(measured.parameters) == 6
+    for parameter in measured.parameters:
+        for counts in (*parameter.histograms, *parameter.gradient_histograms):
+            assert sum(counts) == parameter.elements
+    assert any(node.gradient_histograms for node in measured.nodes)
