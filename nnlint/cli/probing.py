@@ -7,7 +7,7 @@ import dataclasses
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ from nnlint.linter.findings import Location, Report
 from nnlint.linter.settings import LintSettings, ProbeSettings
 
 if TYPE_CHECKING:
+    from nnlint.linter.comparison import Comparison
     from nnlint.linter.load.pool import Pool
     from nnlint.probe_service.capture.bundle import Capture, CaptureRefused
     from nnlint.probe_service.client.address import Address
@@ -61,6 +62,7 @@ def probe(paths: Sequence[str], **options: Any) -> int:
     config = find_configuration(paths, options)
     choice = choose(config.probe, options)
     probe_options = options_of(choice)
+    baseline = _baseline(choice.baseline)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ended_in_order())
         address = address_of(choice)
@@ -76,6 +78,8 @@ def probe(paths: Sequence[str], **options: Any) -> int:
         run = _Run(settings, probe_options, data=choice.data, pool=pool, progress=progress)
         watch = _watch(progress, choice, probe_options, options)
         report = run.do(without_excluded(paths, config), server, watch)
+    if baseline is not None:
+        report = dataclasses.replace(report, comparison=baseline(report))
     code = deliver(report, destinations, config, options)
     missed = not all(probed.complete for probed in report.probes)
     return NOT_PROBED if not code and missed and not options["exit_zero"] else code
@@ -152,6 +156,17 @@ def address_of(choice: ProbeSettings) -> Address | None:
         tls_cert=choice.tls_cert,
         tls_key=choice.tls_key,
     )
+
+
+def _baseline(path: str) -> Callable[[Report], Comparison] | None:
+    """Return what compares a report with an earlier one, which is read before anything is run."""
+    if not path:
+        return None
+    from nnlint.cli.baseline import read_baseline
+    from nnlint.linter.comparison import compare
+
+    earlier = read_baseline(path)
+    return lambda report: compare(report, earlier, path)
 
 
 def _embedded(stack: contextlib.ExitStack) -> Embedded:

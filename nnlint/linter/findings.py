@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from nnlint.linter.comparison import Comparison
     from nnlint.linter.probed import Probed
 
 
@@ -233,6 +234,7 @@ class Report:
         suppressed: Findings that a comment in the source asked to hide.
         sources: Text of each file that a finding points at, for the code frames.
         probes: What became of the probe of each model; empty after a lint.
+        comparison: What has changed since an earlier probe, where one was given.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -241,6 +243,7 @@ class Report:
     suppressed: tuple[Finding, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     probes: tuple[Probed, ...] = ()
+    comparison: Comparison | None = None
 
     def __bool__(self) -> bool:
         return self.worst is None or self.worst is Severity.NOTE

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from nnlint import __version__
+from nnlint.cli.comparison_json import ComparisonObject, comparison_object
 from nnlint.cli.formats import RenderOptions
 from nnlint.cli.json_object import JsonObject, jsonable
 from nnlint.cli.probe_json import CELL, ProbeObject, probe_object
@@ -109,6 +110,7 @@ class ReportObject(JsonObject):
     models: list[ModelObject]
     checks: ChecksObject
     probes: list[ProbeObject] = Field(description="Empty after a check.")
+    comparison: ComparisonObject | None = Field(description="null unless --baseline is given.")
 
 
 class JsonFormat:
@@ -141,6 +143,7 @@ def report_object(report: Report, *, show_suppressed: bool = False) -> ReportObj
             ],
         ),
         probes=[probe_object(probed, report.sources) for probed in report.probes],
+        comparison=comparison_object(report.comparison) if report.comparison else None,
     )
 
 

@@ -32,6 +32,10 @@ class TextFormat:
         several = len({(model.path, model.name) for model in report.models}) > 1
         blocks = [*_probes(report, options)]
         blocks += [_finding(f, report, options, several=several) for f in report.findings]
+        if report.comparison is not None:
+            from nnlint.cli.comparison_text import render
+
+            blocks.append(render(report.comparison, options))
         if options.show_suppressed:
             blocks += [_suppressed(finding, report, options) for finding in report.suppressed]
         blocks.append("".join(_not_analysed(report, options)))
