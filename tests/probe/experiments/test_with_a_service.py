@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 import nnlint
-from nnlint.linter.experiments import Experiments
+from nnlint.linter.experiments import Experiments, Isolation
 from nnlint.linter.measured import Measured
 from nnlint.probe_service.client.embedded import Embedded
 
-KINDS = ("gradients", "input", "seeds")
+KINDS = ("gradients", "input", "seeds", "isolation")
 
 
 class Net(nn.Module):
@@ -84,3 +84,7 @@ def test_histograms(measured: Measured) -> None:
         for counts in (*parameter.histograms, *parameter.gradient_histograms):
             assert sum(counts) == parameter.elements
     assert any(node.gradient_histograms for node in measured.nodes)
+
+
+def test_isolation(found: Experiments) -> None:
+    assert found.isolation == Isolation(compared=1)
