@@ -89,14 +89,19 @@ class Bench:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def run(self, name: str, text: str, options: ProbeOptions) -> Outcome:
+    def run(self, name: str, text: str, options: ProbeOptions, *, data: str = "") -> Outcome:
         """Lint and probe a model file, alone in a folder of its own."""
         started = time.perf_counter()
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         path = folder / f"{name}.py"
         path.write_text(text, encoding="utf-8")
         report, (capture,) = capture_file(
-            str(path), LintSettings(), rules=self._rules, options=options, pool=self._pool
+            str(path),
+            LintSettings(),
+            rules=self._rules,
+            options=options,
+            data=data,
+            pool=self._pool,
         )
         reason = ""
         if isinstance(capture, Capture):
