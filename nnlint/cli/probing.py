@@ -23,6 +23,7 @@ from nnlint.cli.checking import (
 )
 from nnlint.cli.formats import parse_destinations
 from nnlint.cli.progress import Progress
+from nnlint.cli.tensorboard import check_tensorboard, write_tensorboard
 from nnlint.errors import (
     CaptureError,
     NoModelError,
@@ -62,7 +63,14 @@ def probe(paths: Sequence[str], **options: Any) -> int:
     config = find_configuration(paths, options)
     choice = choose(config.probe, options)
     probe_options = options_of(choice)
+    if choice.html or any(place.format == "html" for place in destinations):
+        from nnlint.cli.report import check_report
+
+        check_report()
+        probe_options = dataclasses.replace(probe_options, predict=True)
     baseline = _baseline(choice.baseline)
+    if choice.tensorboard:
+        check_tensorboard(choice.tensorboard)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ended_in_order())
         address = address_of(choice)
@@ -81,6 +89,12 @@ def probe(paths: Sequence[str], **options: Any) -> int:
     if baseline is not None:
         report = dataclasses.replace(report, comparison=baseline(report))
     code = deliver(report, destinations, config, options)
+    if choice.html:
+        from nnlint.cli.report import write_html
+
+        write_html(report, choice.html)
+    if choice.tensorboard:
+        write_tensorboard(report, choice.tensorboard)
     missed = not all(probed.complete for probed in report.probes)
     return NOT_PROBED if not code and missed and not options["exit_zero"] else code
 
