@@ -38,7 +38,7 @@ LEARNABLE: dict[str, tuple[tuple[int, ...], int, str]] = {
     "mlp": ((64,), 10, "x"),
     "lstm": ((), 4, "tokens"),
     "transformer": ((), 6, "tokens"),
-    **{name: (IMAGE, 10, "images") for name in ("cnn", "cnn_norm", "resnet", "densenet", "vit")},
+    **dict.fromkeys(("cnn", "cnn_norm", "resnet", "densenet", "vit"), (IMAGE, 10, "images")),
 }
 # One bias for each class is trained: all samples get the same output, with whatever labels.
 FROZEN = ("mlp", "cnn", "resnet", "lstm", "transformer", "discriminator")

@@ -213,17 +213,18 @@ FAULTS = (
         {
             "": _FC,
             "mlp": replace("F.relu(self.fc3(x))", "self.fc3(x)"),
+            # Without the norm as well: one between two layers is accepted by design.
             "cnn_norm": replace(
                 "            nn.BatchNorm2d(32),\n            nn.ReLU(),\n            nn.MaxPool2d(2),\n",
-                "            nn.BatchNorm2d(32),\n",
+                "",
             ),
-            "resnet": replace("F.relu(self.norm1(self.conv1(x)))", "self.norm1(self.conv1(x))"),
-            "densenet": replace("F.relu(self.norm2(out))", "self.norm2(out)"),
-            "unet": replace("F.relu(self.norm1(self.conv1(x)))", "self.norm1(self.conv1(x))"),
+            "resnet": replace("F.relu(self.norm1(self.conv1(x)))", "self.conv1(x)"),
+            "densenet": replace("F.relu(self.norm2(out))", "out"),
+            "unet": replace("F.relu(self.norm1(self.conv1(x)))", "self.conv1(x)"),
             "vit": replace("F.gelu(self.fc1(self.norm2(x)))", "self.fc1(self.norm2(x))"),
             "autoencoder": replace("F.relu(self.encode2(x))", "self.encode2(x)"),
             "discriminator": replace(
-                "F.leaky_relu(self.norm2(self.conv2(x)), 0.2)", "self.norm2(self.conv2(x))"
+                "F.leaky_relu(self.norm2(self.conv2(x)), 0.2)", "self.conv2(x)"
             ),
         },
     ),
@@ -292,7 +293,7 @@ FAULTS = (
     ),
     Fault(
         "missing zero_grad",
-        frozenset(("gradients-accumulate",)),
+        frozenset(("missing-zero-grad",)),
         {"": replace("            optimizer.zero_grad()\n", "")},
     ),
     Fault(
