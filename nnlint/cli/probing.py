@@ -22,7 +22,7 @@ from nnlint.cli.checking import (
     without_excluded,
 )
 from nnlint.cli.formats import parse_destinations
-from nnlint.cli.progress import Progress
+from nnlint.cli.live_view import LiveView
 from nnlint.cli.tensorboard import check_tensorboard, write_tensorboard
 from nnlint.errors import (
     CaptureError,
@@ -82,9 +82,11 @@ def probe(paths: Sequence[str], **options: Any) -> int:
         pool.start()
         settings = merge(config, options, default_model)
         destinations = destinations or parse_destinations(config.output.output_format)
-        progress = stack.enter_context(Progress(enabled=not options["quiet"]))
+        progress = stack.enter_context(
+            LiveView(enabled=not options["quiet"], lines=options["verbose"])
+        )
         run = _Run(settings, probe_options, data=choice.data, pool=pool, progress=progress)
-        watch = _watch(progress, choice, probe_options, options)
+        watch = _watch(progress, choice, probe_options)
         report = run.do(without_excluded(paths, config), server, watch)
     if baseline is not None:
         report = dataclasses.replace(report, comparison=baseline(report))
@@ -191,17 +193,10 @@ def _embedded(stack: contextlib.ExitStack) -> Embedded:
     return server
 
 
-def _watch(
-    progress: Progress,
-    choice: ProbeSettings,
-    probe_options: ProbeOptions,
-    options: Mapping[str, Any],
-) -> Narrator:
-    from nnlint.cli.probe_progress import ProbeProgress
+def _watch(view: LiveView, choice: ProbeSettings, probe_options: ProbeOptions) -> Narrator:
     from nnlint.probe_service.client.narrator import Narrator
 
-    shown = ProbeProgress(progress, lines=options["verbose"] and not options["quiet"])
-    return Narrator(shown, server=choice.server, steps=probe_options.steps)
+    return Narrator(view.say, server=choice.server, steps=probe_options.steps, picture=view.picture)
 
 
 class _Run:
@@ -214,7 +209,7 @@ class _Run:
         *,
         data: str,
         pool: Pool,
-        progress: Progress,
+        progress: LiveView,
     ) -> None:
         from nnlint.linter.selection import resolve
 

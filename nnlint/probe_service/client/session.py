@@ -36,6 +36,9 @@ class Watch:
     def connected(self, server: pb.GetCapabilitiesResponse) -> None:
         """Take what the service says of itself."""
 
+    def asked(self, capture: Capture, asked: request.Asked) -> None:
+        """Take what is asked of the service, before anything is sent."""
+
     def uploading(self, sent: int, total: int) -> None:
         """Take the bytes that have been sent and those that have to be; in another thread."""
 
@@ -167,6 +170,7 @@ class _Run:
 
     def do(self) -> Outcome:
         """Upload, run, and follow to the result."""
+        self._watch.asked(self._capture, self._asked)
         self._upload()
         stream: Any = None
         try:

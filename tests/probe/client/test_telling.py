@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from nnlint.cli.probe_progress import ProbeProgress
-from nnlint.cli.progress import Progress
+from nnlint.cli.live_view import LiveView
 from nnlint.errors import CaptureError, RefusedError
 from nnlint.linter.findings import Finding, Location, Report, Severity
 from nnlint.linter.rules.base import all_rules
@@ -106,8 +105,8 @@ def test_reports_of_files_become_one_in_order(capture: Capture) -> None:
 def test_progress_is_written_in_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shown = ProbeProgress(Progress(enabled=False), lines=True)
-    watch = Narrator(shown, server="gpu-box:7478", steps=2)
+    view = LiveView(lines=True)
+    watch = Narrator(view.say, server="gpu-box:7478", steps=2, picture=view.picture)
     device = pb.Device(kind="cuda", name="NVIDIA H100")
     watch.connected(
         pb.GetCapabilitiesResponse(nnlint_version="0.1", torch_version="2.13", devices=[device])
@@ -136,7 +135,7 @@ def test_progress_is_written_in_lines_where_there_is_no_terminal(
 
 
 def test_without_verbose_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    watch = Narrator(ProbeProgress(Progress(enabled=False), lines=False), server="", steps=2)
+    watch = Narrator(LiveView().say, server="", steps=2)
     watch.begin("Net")
     watch.uploading(1, 1)
     for event in whole_story():
