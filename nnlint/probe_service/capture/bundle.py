@@ -51,6 +51,22 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The same step in evaluation mode.
+
+    Attributes:
+        graph: The serialised `nnlint.protos.v1.Graph`; empty where it could not be captured.
+        tensors: For each tensor of that graph, its position in the graph in training mode; -1
+            where it has none.
+        reason: Why there is no graph: one sentence, without a final period.
+    """
+
+    graph: bytes = b""
+    tensors: tuple[int, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Capture:
     """One training step of one model, ready to send.
 
@@ -69,6 +85,7 @@ class Capture:
         parity: How the graph compares with the live model.
         notes: What the user should know about the capture, one sentence each.
         predicted: What is predicted of the model, where that was asked for.
+        evaluation: The step in evaluation mode, where that was asked for; `blobs` has its content.
     """
 
     model: str
@@ -85,6 +102,7 @@ class Capture:
     parity: Parity
     notes: tuple[str, ...] = field(default=())
     predicted: Predicted | None = None
+    evaluation: Evaluation | None = None
 
     def write(self, folder: Path) -> None:
         """Write the capture into an empty folder: JSON, the graph, and a file for each blob."""
@@ -93,6 +111,8 @@ class Capture:
         for sha256, data in self.blobs.items():
             (blobs / sha256.hex()).write_bytes(data)
         (folder / "graph.pb").write_bytes(self.graph)
+        if self.evaluation is not None:
+            (folder / "evaluation.pb").write_bytes(self.evaluation.graph)
         (folder / "capture.json").write_text(json.dumps(self._to_dict()), encoding="utf-8")
 
     @classmethod
@@ -119,6 +139,7 @@ class Capture:
             parity=Parity(**data["parity"]),
             notes=tuple(data["notes"]),
             predicted=_predicted(data["predicted"]),
+            evaluation=_evaluation(data["evaluation"], folder / "evaluation.pb"),
         )
 
     def _to_dict(self) -> dict[str, Any]:
@@ -134,6 +155,9 @@ class Capture:
             "data": self.data,
             "parity": dataclasses.asdict(self.parity),
             "notes": list(self.notes),
+            "evaluation": None
+            if self.evaluation is None
+            else {"tensors": self.evaluation.tensors, "reason": self.evaluation.reason},
             "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
         }
 
@@ -172,6 +196,12 @@ def _predicted(data: Mapping[str, Any] | None) -> Predicted | None:
     if data is None:
         return None
     return Predicted(tuple(PredictedLayer(**each) for each in data["layers"]), data["loss"])
+
+
+def _evaluation(data: Mapping[str, Any] | None, graph: Path) -> Evaluation | None:
+    if data is None:
+        return None
+    return Evaluation(graph.read_bytes(), tuple(data["tensors"]), data["reason"])
 
 
 def _place(data: Mapping[str, Any] | None) -> Location | None:

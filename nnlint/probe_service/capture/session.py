@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from nnlint.linter.trace.positions import UserCode
 from nnlint.probe_service.capture import inputs, parity
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.capture.eager import Eager, ForwardFailedError, run, undisturbed
+from nnlint.probe_service.capture.evaluation import evaluation
 from nnlint.probe_service.capture.export import Exported, export
 from nnlint.probe_service.capture.feed import Call, Feed
 from nnlint.probe_service.capture.loss import Plan, plan
@@ -103,11 +104,25 @@ def capture(subject: Subject, options: ProbeOptions) -> Capture:
         seed=options.seed,
         fallback=place,
     )
+    blobs: Mapping[bytes, memoryview] = encoded.blobs
+    evaluating = None
+    if "train_eval" in options.experiments:
+
+        def again(model: nn.Module) -> tuple[Exported, Encoded]:
+            other = replace(subject, model=model, origin=subject.origin or subject.model)
+            found = _export(other, options, call, eager)
+            return found, _encode(other, found)
+
+        evaluating, more = evaluation(
+            subject.model, call, eager, (exported, encoded), again, seed=options.seed
+        )
+        blobs = {**blobs, **more}
     return Capture(
         model=subject.target.name,
         location=place,
         graph=encoded.graph.SerializeToString(deterministic=True),
-        blobs=encoded.blobs,
+        blobs=blobs,
+        evaluation=evaluating,
         nodes=exported.nodes,
         tensors=exported.tensors,
         loss_nodes=exported.loss_nodes,

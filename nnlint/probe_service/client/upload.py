@@ -48,7 +48,10 @@ def digest_of(content: Blob) -> graph_pb2.Digest:
 
 def contents(capture: Capture) -> dict[bytes, Blob]:
     """Return every blob that a probe needs by its SHA-256; the graph is the first."""
-    return {hashlib.sha256(capture.graph).digest(): capture.graph, **capture.blobs}
+    graphs = [capture.graph]
+    if capture.evaluation is not None and capture.evaluation.graph:
+        graphs.append(capture.evaluation.graph)
+    return {**{hashlib.sha256(graph).digest(): graph for graph in graphs}, **capture.blobs}
 
 
 def send(

@@ -52,10 +52,17 @@ class Estimate:
         Args:
             needs: Of the experiments.
         """
-        extra = max((each.optimizer + each.copies for each in needs), default=0)
+        extra = max(
+            (
+                self.trained * (each.optimizer + each.copies)
+                + (self.state + self.host) * each.programs
+                for each in needs
+            ),
+            default=0,
+        )
         # At the height of the backward pass two gradients of values exist beside what is saved.
         backward = self.saved + self.trained + 2 * self.largest
-        return self.state + self.host + self.trained * extra + max(self.forward, backward)
+        return self.state + self.host + extra + max(self.forward, backward)
 
 
 def check(

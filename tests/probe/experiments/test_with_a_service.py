@@ -11,7 +11,7 @@ from nnlint.linter.experiments import Experiments, Isolation
 from nnlint.linter.measured import Measured
 from nnlint.probe_service.client.embedded import Embedded
 
-KINDS = ("gradients", "input", "seeds", "isolation")
+KINDS = ("gradients", "input", "seeds", "isolation", "train-eval")
 
 
 class Net(nn.Module):
@@ -88,3 +88,10 @@ def test_histograms(measured: Measured) -> None:
 
 def test_isolation(found: Experiments) -> None:
     assert found.isolation == Isolation(compared=1)
+
+
+def test_train_eval(found: Experiments) -> None:
+    assert found.train_eval is not None
+    assert len(set(found.train_eval.train_losses)) == 4
+    (loss,) = set(found.train_eval.eval_losses)
+    assert loss < 1.2 * max(found.train_eval.train_losses)
