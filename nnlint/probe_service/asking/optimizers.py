@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING
 
 from nnlint.probe_service.options import LEARNING_RATES
 from nnlint.probe_service.replay.violations import Violation
+from nnlint.protos.v1 import graph_pb2
 from nnlint.protos.v1 import probe_service_pb2 as pb
 
 if TYPE_CHECKING:
     from nnlint.probe_service.options import ProbeOptions
 
 # Rates beyond float32 are no rates.
-_MOST = 1e38
+MOST = 1e38
+
+
+def trainable(graph: graph_pb2.Graph) -> bool:
+    """Tell whether there is anything for an optimiser to step."""
+    return any(
+        tensor.role == graph_pb2.Tensor.ROLE_PARAMETER and tensor.requires_grad
+        for tensor in graph.tensors
+    )
 
 
 def optimizer(options: ProbeOptions) -> pb.Optimizer:
@@ -34,10 +43,10 @@ def optimizer(options: ProbeOptions) -> pb.Optimizer:
 
 def check(field: str, settings: pb.Optimizer) -> Iterator[Violation]:
     """Say what is wrong with the settings of an optimiser."""
-    yield from within(f"{field}.learning_rate", settings.learning_rate, 0.0, _MOST)
-    yield from within(f"{field}.weight_decay", settings.weight_decay, 0.0, _MOST)
+    yield from within(f"{field}.learning_rate", settings.learning_rate, 0.0, MOST)
+    yield from within(f"{field}.weight_decay", settings.weight_decay, 0.0, MOST)
     sgd, adamw = settings.sgd, settings.adamw
-    yield from within(f"{field}.sgd.momentum", sgd.momentum, 0.0, _MOST)
+    yield from within(f"{field}.sgd.momentum", sgd.momentum, 0.0, MOST)
     if sgd.nesterov and not sgd.momentum > 0:
         yield Violation(f"{field}.sgd.nesterov", "Nesterov's method needs momentum")
     if settings.WhichOneof("algorithm") == "adamw":
@@ -45,7 +54,7 @@ def check(field: str, settings: pb.Optimizer) -> Iterator[Violation]:
             value = getattr(adamw, name)
             if not 0.0 <= value < 1.0:
                 yield Violation(f"{field}.adamw.{name}", f"{value:g} is not in [0, 1)")
-        yield from within(f"{field}.adamw.epsilon", adamw.epsilon, 0.0, _MOST)
+        yield from within(f"{field}.adamw.epsilon", adamw.epsilon, 0.0, MOST)
 
 
 def within(field: str, value: float, low: float, high: float) -> Iterator[Violation]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,13 +92,30 @@ class Trainer:
         torch.manual_seed(self.program.step_seed(step))
         self.program.clear_gradients()
 
-    def bare(self, step: int) -> torch.Tensor:
-        """Make a step without measuring and return its loss, on the device."""
+    def bare(
+        self, step: int, between: Callable[[list[torch.Tensor]], None] | None = None
+    ) -> torch.Tensor:
+        """Make a step without measuring and return its loss, on the device.
+
+        Args:
+            step: Position of the step.
+            between: Is given all gradients, which it may change, after the backward pass and before
+                the optimiser's step.
+        """
         self.prepare(step)
         loss = self.program.forward(journal=self._journal)
         self.program.backward(loss)
+        if between is not None:
+            self._densify()
+            between([each.grad for each in self.parameters if each.grad is not None])
         self._step()
         return loss.detach()
+
+    def set_rate(self, learning_rate: float) -> None:
+        """Set the learning rate of the steps that follow."""
+        for each in self._optimizers:
+            for group in each.param_groups:
+                group["lr"] = learning_rate
 
     def measured(self, step: int, meter: Meter, watch: Watch | None = None) -> Reading:
         """Make a step and measure it.
@@ -129,10 +147,13 @@ class Trainer:
         for earlier in range(start, step):
             self.bare(earlier)
 
-    def _step(self, measure: Parameters | None = None) -> None:
+    def _densify(self) -> None:
         for parameter in self.parameters:
             if parameter.grad is not None and parameter.grad.layout != torch.strided:
                 parameter.grad = parameter.grad.to_dense()
+
+    def _step(self, measure: Parameters | None = None) -> None:
+        self._densify()
         for number, (share, its_optimizer) in enumerate(
             zip(self.shares, self._optimizers, strict=True)
         ):

@@ -79,6 +79,8 @@ class Program:
             if tensor.role == graph_pb2.Tensor.ROLE_PARAMETER and tensor.requires_grad
         )
         self._sources = sources
+        # Batches that are gone through again and again, where there are any.
+        self._held: tuple[Mapping[int, torch.Tensor], ...] = ()
         self._loss = decoded.loss
         self._values: list[Any] = [None] * decoded.slots
         self._steps = _compile(decoded.calls, len(graph.tensors), decoded.loss)
@@ -124,6 +126,16 @@ class Program:
         made = copy.copy(self)
         made.calls = tuple(calls)
         made._steps = _compile(made.calls, len(self.graph.tensors), self._loss)  # noqa: SLF001 - its own class
+        return made
+
+    def going_through(self, batches: int) -> Self:
+        """Return a program on the same tensors whose steps go through a few batches for ever.
+
+        Step i has the inputs, targets and random stream of step i modulo `batches`; the batches are
+        kept on the device.
+        """
+        made = copy.copy(self)
+        made._held = tuple(dict(self.inputs(step)) for step in range(batches))  # noqa: SLF001 - its own class
         return made
 
     def tensor(self, index: int) -> torch.Tensor:
@@ -178,18 +190,25 @@ class Program:
 
     def inputs(self, step: int) -> Mapping[int, torch.Tensor]:
         """Set the inputs and targets for a step, and return them by position."""
-        made = {
-            index: self._fresh(each, step)
-            for index, each in enumerate(self._sources)
-            if each.declared.role in _STEPPED
-        }
+        if self._held:
+            # The graph may write into them.
+            made = {
+                index: tensor.detach().clone().requires_grad_(tensor.requires_grad)
+                for index, tensor in self._held[step % len(self._held)].items()
+            }
+        else:
+            made = {
+                index: self._fresh(each, step)
+                for index, each in enumerate(self._sources)
+                if each.declared.role in _STEPPED
+            }
         for index, value in made.items():
             self._values[index] = value
         return made
 
     def step_seed(self, step: int) -> int:
         """Return the seed of the random stream of a step: dropout draws from it in both worlds."""
-        return stream(self.seed, step)
+        return stream(self.seed, step % len(self._held) if self._held else step)
 
     def forward(
         self,
