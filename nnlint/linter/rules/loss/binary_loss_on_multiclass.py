@@ -124,17 +124,17 @@ class BinaryLossOnMulticlass(Rule):
         inputs = {node.info.shape for node in graph.nodes if node.kind == "input"}
         for loss, prediction in predictions(graph, BINARY):
             shape = prediction.info.shape
-            if shape is None or len(shape) not in (2, 4) or prediction.info.batch != (0,):
+            if shape is None or len(shape) not in (2, 3, 4) or prediction.info.batch != (0,):
                 continue
             if shape in inputs:
                 continue
             use = _use_of(graph, loss)
             met = exclusive.get(fold(prediction, _before, _first, cores))
-            for classes, place in (
-                _one_hot(loss, use, shape),
-                _picked(graph, loss, use, shape),
-                (0 if met is None else shape[1], met),
-            ):
+            proofs = [_one_hot(loss, use, shape)]
+            # Of sequences the text alone does not say which dimension holds the classes.
+            if len(shape) != 3:
+                proofs += [_picked(graph, loss, use, shape), (0 if met is None else shape[1], met)]
+            for classes, place in proofs:
                 if classes > 2 and is_assumed_number(graph, classes):
                     yield NotChecked("the number of classes may be one that was assumed")
                     break
