@@ -1,4 +1,7 @@
-"""Steps with a learning rate that grows, until the loss diverges."""
+"""Steps with a learning rate that grows, until the loss diverges.
+
+They go through the user's batches again and again, or through four batches where inputs are drawn.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from nnlint.protos.v1 import measurement_pb2
 from nnlint.protos.v1 import probe_service_pb2 as pb
 
 KIND = "lr_range"
+# Random labels that are drawn anew for each step cannot be learned at any rate; those of a few
+# batches that come again can.
+_DRAWN_BATCHES = 4
 
 
 def needs(experiment: pb.LrRangeExperiment) -> Needs:
@@ -21,7 +27,10 @@ def needs(experiment: pb.LrRangeExperiment) -> Needs:
 def run(experiment: pb.LrRangeExperiment, context: Context) -> None:
     """Run it."""
     context.stage(pb.Stage.KIND_RUNNING)
-    trainer = Trainer(context.program, experiment.optimizer, journal=context.journal)
+    program = context.program
+    if program.batches() is None:
+        program = program.going_through(_DRAWN_BATCHES)
+    trainer = Trainer(program, experiment.optimizer, journal=context.journal)
     rates = sweep.rates(
         experiment.start, experiment.end, experiment.steps, linear=experiment.linear
     )
