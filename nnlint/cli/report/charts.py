@@ -93,6 +93,7 @@ def _heat_map(rows: Sequence[LayerRow]) -> Chart:
         },
     }
     words: Spec = {
+        "transform": [{"filter": "datum.word != ''"}],
         "mark": {"type": "text", "style": "word", "aria": False},
         "encoding": {"text": {"field": "word"}},
     }
@@ -161,13 +162,16 @@ def by_layer(
             "scale": {"type": "log"},
             "axis": {"title": title, "format": ".0e", "labelOverlap": True},
         },
-        **told_apart(series),
     }
+    told = told_apart(series)
+    dashed = {key: each for key, each in told.items() if key != "shape"}
+    shaped = {key: each for key, each in told.items() if key != "strokeDash"}
     marks: list[Spec] = [
-        {"mark": {"type": "line", "aria": False}},
+        {"mark": {"type": "line", "aria": False}, "encoding": dashed},
         {
             "mark": {"type": "point", "filled": False, "cursor": "pointer", "aria": False},
             "encoding": {
+                **shaped,
                 "size": {"condition": {"test": CHOSEN, "value": 220}, "value": 36},
                 "strokeWidth": {"condition": {"test": CHOSEN, "value": 3}, "value": 1.5},
                 "tooltip": _tooltip(layer="layer", series="what", text="gradient"),

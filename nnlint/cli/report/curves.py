@@ -155,20 +155,28 @@ def _lines(
     *,
     points: bool,
 ) -> dict[str, Any]:
-    line = {"mark": {"type": "line", "clip": True, "aria": False}, "encoding": {"y": dict(y)}}
-    layer = [line]
+    told = told_apart(series)
+    common = {"y": dict(y), **told}
     hint = [{"field": str(x["field"]), "title": str(x["axis"]["title"])}]
     hint += [{"field": "series", "title": "what"}] if len(series) > 1 else []
     hint += [{"field": "text", "title": "value"}]
-    point: dict[str, Any] = {
-        "mark": {"type": "point", "filled": False, "clip": True, "aria": False},
-        "encoding": {"y": dict(y), "tooltip": hint},
-    }
-    if not points:
-        # Small enough to look like a part of the line: they are there to be pointed at.
-        point["mark"] |= {"filled": True, "size": 5}
-    layer.append(point)
+    # Small points look like a part of the line: they are there to be pointed at.
+    size = {"filled": False} if points else {"filled": True, "size": 5}
+    layer: list[dict[str, Any]] = [
+        {
+            "mark": {"type": "line", "clip": True, "aria": False},
+            "encoding": {key: each for key, each in common.items() if key != "shape"},
+        },
+        {
+            "mark": {"type": "point", "clip": True, "aria": False, **size},
+            "encoding": {
+                **{key: each for key, each in common.items() if key != "strokeDash"},
+                "tooltip": hint,
+            },
+        },
+    ]
     if any(value["word"] for value in values):
+        # What has no height stands at the bottom.
         layer.append(
             {
                 "transform": [{"filter": "datum.word != ''"}],
@@ -176,11 +184,7 @@ def _lines(
                 "encoding": {"y": {"value": _HEIGHT}, "text": {"field": "word"}},
             }
         )
-    return {
-        "data": {"values": list(values)},
-        "encoding": {"x": dict(x), **told_apart(series)},
-        "layer": layer,
-    }
+    return {"data": {"values": list(values)}, "encoding": {"x": dict(x)}, "layer": layer}
 
 
 def _across(marks: Sequence[Mark], channel: str) -> Iterator[dict[str, Any]]:
