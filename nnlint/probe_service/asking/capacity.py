@@ -56,8 +56,9 @@ def batches(
     if not inputs:
         return "nothing tells one sample from another, since forward takes no input"
     tensors = [graph.tensors[each] for each in inputs]
-    if all(tensor.WhichOneof("content") == "digest" for tensor in tensors):
-        wanted = min(wanted, max(max(tensor.batches, 1) for tensor in tensors))
+    stored = different(graph)
+    if stored is not None:
+        wanted = min(wanted, stored)
         if reason := _contradiction(graph, inputs, wanted, blobs):
             return reason
     else:
@@ -75,6 +76,14 @@ def batches(
         values = sum(term.elements for term in terms)
         return f"{parameters} parameters are few to hold {values} target values by heart"
     return max(min(wanted, int(parameters / needed) if needed else wanted), 1)
+
+
+def different(graph: graph_pb2.Graph) -> int | None:
+    """Return how many different batches of inputs there are, None where any is drawn."""
+    inputs = [graph.tensors[each] for each in _with_role(graph, _INPUT)]
+    if not inputs or any(tensor.WhichOneof("content") != "digest" for tensor in inputs):
+        return None
+    return max(max(tensor.batches, 1) for tensor in inputs)
 
 
 def _with_role(graph: graph_pb2.Graph, role: int) -> list[int]:

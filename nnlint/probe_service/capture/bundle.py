@@ -86,6 +86,8 @@ class Capture:
         notes: What the user should know about the capture, one sentence each.
         predicted: What is predicted of the model, where that was asked for.
         evaluation: The step in evaluation mode, where that was asked for; `blobs` has its content.
+        doubled: The loss of the batch taken twice divided by that of the batch, where that was
+            asked for and can be had.
     """
 
     model: str
@@ -103,6 +105,7 @@ class Capture:
     notes: tuple[str, ...] = field(default=())
     predicted: Predicted | None = None
     evaluation: Evaluation | None = None
+    doubled: float | None = None
 
     def write(self, folder: Path) -> None:
         """Write the capture into an empty folder: JSON, the graph, and a file for each blob."""
@@ -140,6 +143,7 @@ class Capture:
             notes=tuple(data["notes"]),
             predicted=_predicted(data["predicted"]),
             evaluation=_evaluation(data["evaluation"], folder / "evaluation.pb"),
+            doubled=data["doubled"],
         )
 
     def _to_dict(self) -> dict[str, Any]:
@@ -158,6 +162,7 @@ class Capture:
             "evaluation": None
             if self.evaluation is None
             else {"tensors": self.evaluation.tensors, "reason": self.evaluation.reason},
+            "doubled": self.doubled,
             "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
         }
 

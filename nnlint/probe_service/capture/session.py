@@ -20,6 +20,7 @@ from nnlint.linter.trace.convert import BuiltAt
 from nnlint.linter.trace.positions import UserCode
 from nnlint.probe_service.capture import inputs, parity
 from nnlint.probe_service.capture.bundle import Capture
+from nnlint.probe_service.capture.doubling import doubled
 from nnlint.probe_service.capture.eager import Eager, ForwardFailedError, run, undisturbed
 from nnlint.probe_service.capture.evaluation import evaluation
 from nnlint.probe_service.capture.export import Exported, export
@@ -141,6 +142,9 @@ def capture(subject: Subject, options: ProbeOptions) -> Capture:
                 )
             )
         ),
+        doubled=doubled(subject.model, call, eager, seed=options.seed)
+        if "initial_loss" in options.experiments
+        else None,
         predicted=predicted(subject, call, eager.plan) if options.predict else None,
     )
 
