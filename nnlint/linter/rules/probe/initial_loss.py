@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from nnlint.linter.experiments import InitialLoss
     from nnlint.linter.measured import Measured
 
-# Above the loss of a model that knows nothing by half as much again, and by one nat.
+# Worth a note above the loss of a model that knows nothing: half as much again, and one nat more.
 RATIO, NATS = 1.5, 1.0
+# Likely a mistake: of 42 architectures with their own initialisers, the highest one with ten classes
+# began at 2.4 times ln 10, and the next one at 1.5 times.
+LARGE = 3.0
 # The loss of the batch taken twice, divided by that of the batch: 1 for a mean, 2 for a sum.
 SUMMED = 1.8
 
@@ -44,8 +47,8 @@ class InitialLossRule(ProbeRule):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.hidden = nn.Linear(32, 64)
-            self.out = nn.Linear(64, 10)
+            self.hidden = nn.Linear(32, 256)
+            self.out = nn.Linear(256, 10)
             nn.init.normal_(self.out.weight)
 
         def forward(self, x):
@@ -67,8 +70,8 @@ class InitialLossRule(ProbeRule):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.hidden = nn.Linear(32, 64)
-            self.out = nn.Linear(64, 10)
+            self.hidden = nn.Linear(32, 256)
+            self.out = nn.Linear(256, 10)
             nn.init.normal_(self.out.weight, std=0.01)
 
         def forward(self, x):
@@ -82,11 +85,12 @@ class InitialLossRule(ProbeRule):
 
     ## How it is decided
     The mean over some batches in training mode. Logits of standard deviation s that know nothing of
-    the labels cost about s * s / 2 more than ln C; PyTorch's own initialisers leave s below 1. A
-    warning needs half as much again as ln C, and one nat more: s is above 1.5 for ten classes, and
-    above 2.6 for a thousand. A loss that doubles with its batch taken twice is a sum; variational
-    models want that at times, so it is a note. A loss below theory is that of trained weights on
-    their own data, and fine.
+    the labels cost about s * s / 2 more than ln C; PyTorch's own initialisers leave s below 1. Half
+    as much again as ln C and one nat more (s above 1.5 for ten classes, above 2.6 for a thousand)
+    is a note, three times ln C a warning: of 42 architectures with their own initialisers and ten
+    classes the highest begins at 2.4 times ln 10, the next one at 1.5 times. A loss that doubles
+    with its batch taken twice is a sum; variational models want that at times, so it is a note. A
+    loss below theory is that of trained weights on their own data, and fine.
 
     ## Known limits
     Without theory (a regression, class weights) nothing is compared. Trained weights on random
@@ -122,6 +126,7 @@ class InitialLossRule(ProbeRule):
                 f"{loss(found.expected)} ({found.theory})",
                 help="make the last layer's outputs smaller: initialise its weights with a "
                 "standard deviation of 0.01, or normalise the features before it",
+                severity=None if start > LARGE * found.expected else Severity.NOTE,
                 evidence={"loss": start, "expected": found.expected, "theory": found.theory},
             )
 
