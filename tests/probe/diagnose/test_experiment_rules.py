@@ -51,14 +51,27 @@ def test_a_rule_without_its_experiment_is_not_run_and_one_without_a_result_is_no
     assert reason(rule.name, skipped) == "the batch has one sample"
 
 
-@pytest.mark.parametrize(("start", "classes"), [(3.5, 10), (10.5, 1000), (1.8, 2), (150.0, 50_000)])
-def test_a_loss_that_begins_far_above_ln_c_is_found(start: float, classes: int) -> None:
+@pytest.mark.parametrize(
+    ("start", "classes", "severity"),
+    [
+        (7.0, 10, Severity.WARNING),
+        (21.0, 1000, Severity.WARNING),
+        (2.1, 2, Severity.WARNING),
+        (150.0, 50_000, Severity.WARNING),
+        (3.5, 10, Severity.NOTE),
+        (10.5, 1000, Severity.NOTE),
+        (1.8, 2, Severity.NOTE),
+    ],
+)
+def test_a_loss_that_begins_above_ln_c_is_found(
+    start: float, classes: int, severity: Severity
+) -> None:
     expected = math.log(classes)
     found = only(
         "initial-loss",
         measured(initial_loss=InitialLoss((start,) * 4, expected, f"ln {classes}")),
     )
-    assert found.severity is Severity.WARNING
+    assert found.severity is severity
     assert found.message == (
         f"the loss begins at {start:.4g}; a model that knows nothing has {expected:.4g} "
         f"(ln {classes})"
