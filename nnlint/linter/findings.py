@@ -260,6 +260,12 @@ class Report:
         # What a notebook shows for a report at the end of a cell.
         printer.text("Report(...)" if cycle else str(self))
 
+    def _repr_html_(self) -> str:
+        # The same in a notebook that shows HTML.
+        from nnlint.linter.fragment import fragment
+
+        return fragment(self)
+
     def __len__(self) -> int:
         return len(self.findings)
 

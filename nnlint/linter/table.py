@@ -25,7 +25,7 @@ def render(report: Report) -> str:
     parts = [_probe(probed) for probed in report.probes]
     if report.findings:
         parts.append(_table([_HEADER, *(_row(finding, report) for finding in report)]))
-    return "\n\n".join([*parts, _counts(report)])
+    return "\n\n".join([*parts, counts(report)])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -111,7 +111,8 @@ def _laid_out(row: Sequence[list[str]], widths: Sequence[int]) -> list[str]:
     ]
 
 
-def _counts(report: Report) -> str:
+def counts(report: Report) -> str:
+    """Return how many findings and checks there are, and which models were not analysed."""
     parts = []
     for severity in Severity:
         number = sum(finding.severity is severity for finding in report)

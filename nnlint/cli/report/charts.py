@@ -160,7 +160,7 @@ def by_layer(
             "field": "value",
             "type": "quantitative",
             "scale": {"type": "log"},
-            "axis": {"title": title, "format": ".0e", "labelOverlap": True},
+            "axis": {"title": title, "format": ".0e", "labelOverlap": True, "tickCount": 6},
         },
     }
     told = told_apart(series)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ _HEIGHT = 220
 _MOST = 3.0
 # Heights that differ by more than this are easier to read as powers of ten.
 _WIDE = 20.0
+_TICKS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,12 @@ def steps(
         "layer": [
             _lines(
                 values,
-                {"field": "step", "type": "quantitative", "axis": _whole("step")},
+                {
+                    "field": "step",
+                    "type": "quantitative",
+                    "scale": {"nice": False, "zero": False},
+                    "axis": {"title": "step", "format": "d", "values": _ticks(series)},
+                },
                 _height(title, log=log),
                 list(series),
                 points=len(values) <= 120,
@@ -102,7 +109,12 @@ def rates(
             "domain": [plotted(least), plotted(min(top, max(*finite, least + 1e-6)))],
             "nice": True,
         }
-    axis = {"title": "learning rate", "format": "~g" if linear else "~e", "labelOverlap": True}
+    axis: Spec = {
+        "title": "learning rate",
+        "format": "~g" if linear else "~e",
+        "labelOverlap": True,
+    }
+    axis["tickCount"] = 8
     rate = {
         "field": "rate",
         "type": "quantitative",
@@ -219,9 +231,12 @@ _DASHES = ([1, 0], [6, 3], [2, 2])
 
 def _height(title: str, *, log: bool) -> dict[str, Any]:
     scale = {"type": "log"} if log else {"zero": False}
-    axis = {"title": title, "format": ".2~g", "labelOverlap": True}
+    axis = {"title": title, "format": ".4~g", "tickCount": 6, "labelOverlap": True}
     return {"field": "value", "type": "quantitative", "scale": scale, "axis": axis}
 
 
-def _whole(title: str) -> dict[str, Any]:
-    return {"title": title, "tickMinStep": 1, "format": "d", "labelOverlap": True}
+def _ticks(series: Mapping[str, Sequence[float]]) -> list[int]:
+    """Return a few of the steps."""
+    count = max(map(len, series.values()), default=0)
+    every = max(math.ceil(count / _TICKS), 1)
+    return list(range(1, count + 1, every))

@@ -39,7 +39,7 @@
         bar: { stroke: text },
         word: { fill: text, fontSize: 10 },
         barlabel: { fill: text, fontSize: 10, align: "left", dx: 4 },
-        marked: { stroke: color("error"), strokeWidth: 1.5 },
+        marked: { color: color("error"), strokeWidth: 1.5 },
         marklabel: { fill: text, fontSize: 11, fontWeight: 600 },
       },
     };
