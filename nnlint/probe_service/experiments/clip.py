@@ -30,6 +30,7 @@ def run(experiment: pb.ClipExperiment, context: Context) -> None:
     found.clipped_losses[:], found.clipped_norms[:] = _steps(
         experiment, context, experiment.max_norm
     )
+    context.program.reset()
     context.finish(measurement_pb2.ExperimentResult(clip=found))
 
 

@@ -40,6 +40,7 @@ def run(experiment: pb.InitialLossExperiment, context: Context) -> None:
         found.losses.append(loss)
         context.progress(step + 1, experiment.batches, loss, 0.0)
     found.labels.extend(_counts(torch.cat(seen)) for seen in targets.values())
+    context.program.reset()
     context.finish(measurement_pb2.ExperimentResult(initial_loss=found))
 
 

@@ -54,4 +54,5 @@ def run(experiment: pb.LrRangeExperiment, context: Context) -> None:
     valley = sweep.valley(average.values[part])
     if valley is not None:
         found.valley = rates[part][valley]
+    context.program.reset()
     context.finish(measurement_pb2.ExperimentResult(lr_range=found))

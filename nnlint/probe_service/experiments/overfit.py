@@ -46,6 +46,7 @@ def run(experiment: pb.OverfitExperiment, context: Context) -> None:
             found.attempts.append(attempt)
             if attempt.reached:
                 break
+    context.program.reset()
     context.finish(measurement_pb2.ExperimentResult(overfit=found))
 
 
