@@ -76,8 +76,8 @@ class LayerRow:
         dead: Share of the units after it that never fired.
         saturated: Share of them that were always saturated.
         parameters: One row for each.
-        called: Where it is called.
-        built: Where it is built, None where that is the same line or not known.
+        called: Where it is called, None where that is not known, or the line that builds it.
+        built: Where it is built, None where that is not known.
         findings: Positions of the findings about it.
     """
 
@@ -117,6 +117,7 @@ class ModelContent:
         findings: About this model.
         predicted: How the predicted gradients are to be read; "" without any.
         probed: The probe itself.
+        gradients: Whether they were measured.
     """
 
     name: str
@@ -128,6 +129,7 @@ class ModelContent:
     findings: tuple[Said, ...]
     predicted: str
     probed: Probed
+    gradients: bool
 
 
 def content(report: Report) -> tuple[list[ModelContent], list[Said]]:
@@ -183,6 +185,7 @@ def _model(probed: Probed, report: Report, sources: Sources) -> ModelContent:
         findings=said,
         predicted=predicted,
         probed=probed,
+        gradients=measured is not None and "gradients" in measured.experiments.asked,
     )
 
 
@@ -222,7 +225,7 @@ def _rows(probed: Probed, measured: Measured, sources: Sources) -> Iterator[Laye
         owned.setdefault(parameter.name.rpartition(".")[0], []).append(parameter)
     for index, layer in enumerate(layers(measured)):
         parameters = owned[layer.path]
-        called, built = _places(parameters, sources)
+        called, built = _places(measured, parameters, sources)
         yield LayerRow(
             index=index,
             name=escape(layer.path) or "(model)",
@@ -252,13 +255,19 @@ def _parameter(parameter: MeasuredParameter) -> ParameterRow:
 
 
 def _places(
-    parameters: Sequence[MeasuredParameter], sources: Sources
+    measured: Measured, parameters: Sequence[MeasuredParameter], sources: Sources
 ) -> tuple[Place | None, Place | None]:
-    site = parameters[0].site
-    at = site.location or site.call
-    built = site.built if site.built != at else None
+    """Return where a layer is called and where it is built, as far as that is known."""
+    first = next((index for each in parameters for index in each.nodes), None)
+    node = next((node for node in measured.nodes if node.index == first), None)
+    own = parameters[0].site
+    site = own if node is None else node.site
+    call = site.call or site.location or own.call
+    built = site.built or own.built or own.location
+    if call == built:
+        call = None
     return (
-        None if at is None else sources.place(at),
+        None if call is None else sources.place(call),
         None if built is None else sources.place(built),
     )
 

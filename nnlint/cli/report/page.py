@@ -15,6 +15,8 @@ from typing import Any
 import jinja2
 
 import nnlint
+from nnlint.cli.comparison_text import render
+from nnlint.cli.formats import RenderOptions
 from nnlint.cli.json_object import jsonable
 from nnlint.cli.report.charts import Chart, layer_charts
 from nnlint.cli.report.code import Place
@@ -67,6 +69,7 @@ def page(report: Report) -> str:
         models=shown,
         rest=rest,
         missed=missed,
+        comparison=_comparison(report),
         style=_asset("page.css"),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
@@ -74,6 +77,12 @@ def page(report: Report) -> str:
     )
     # A file name may hold lone surrogates, which are no valid Unicode.
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _comparison(report: Report) -> str:
+    if report.comparison is None:
+        return ""
+    return render(report.comparison, RenderOptions(verbose=True))
 
 
 def _shown(model: ModelContent) -> Shown:
