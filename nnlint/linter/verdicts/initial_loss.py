@@ -18,7 +18,7 @@ KIND = "initial_loss"
 _NEAR = 0.1
 
 
-def tell(found: InitialLoss, _measured: Measured) -> Verdict:
+def tell(found: InitialLoss, measured: Measured) -> Verdict:
     """Return the verdict."""
     start = mean(found.losses)
     batches = f"{len(found.losses)} batch{'es' * (len(found.losses) != 1)}"
@@ -30,12 +30,13 @@ def tell(found: InitialLoss, _measured: Measured) -> Verdict:
             f"has {loss(found.expected)} ({found.theory})"
         )
     lines = []
-    if found.prior is not None and found.expected is not None:
+    # Of labels that were drawn it says nothing.
+    if found.prior is not None and found.expected is not None and measured.data == "user":
         lines.append(f"knowing only how frequent each class is gives {loss(found.prior)}")
-    if found.doubled is not None:
-        summed = found.doubled > SUMMED
-        kind = "a sum, which grows with the batch" if summed else "a mean"
-        lines.append(f"the loss is {kind}: the batch twice gives {found.doubled:.3g} of it")
+    if found.doubled is not None and found.doubled > SUMMED:
+        lines.append(f"the loss is a sum: twice the batch has {found.doubled:.3g} times the loss")
+    elif found.doubled is not None:
+        lines.append("the loss is a mean over the batch")
     return Verdict("initial-loss", "initial loss", text, tuple(lines))
 
 

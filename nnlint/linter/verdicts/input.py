@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 KIND = "input"
 _LABELS_SHOWN = 4
+# More different integers than this are no classes to count.
+_LABELS_MOST = 100
 
 
 def tell(found: Inputs, measured: Measured) -> Verdict:
@@ -25,8 +27,10 @@ def tell(found: Inputs, measured: Measured) -> Verdict:
 
 def _line(each: InputStatistics) -> str:
     shape = "x".join(map(str, each.shape)) or "scalar"
-    kind = "target " if each.target else ""
+    kind = "target " if each.target and each.name != "target" else ""
     text = f"{kind}{each.name} ({shape}, {each.dtype}): "
+    if len(each.labels) > _LABELS_MOST:
+        return text + f"{len(each.labels)} values from {each.minimum:g} to {each.maximum:g}"
     if each.labels:
         most = sorted(each.labels.items(), key=lambda item: (-item[1], item[0]))
         shown = ", ".join(f"{label} x{count}" for label, count in most[:_LABELS_SHOWN])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from nnlint.linter.rules.probe.learning_rate import suggestions
 from nnlint.linter.rules.probe.outcome import rate
 from nnlint.linter.verdicts.base import Curve, Verdict
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 KIND = "lr_range"
 # Share of the losses that are drawn as they are.
 _SHOWN = 0.9
+# Suggestions are uncertain by about half a decade each.
+_FAR = 10.0
 
 
 def tell(found: LearningRateRange, measured: Measured) -> Verdict:
@@ -33,11 +36,21 @@ def tell(found: LearningRateRange, measured: Measured) -> Verdict:
         text += f"; does not diverge up to {rate(rates[-1])}" if rates else ""
     optimizer = {"sgd": "SGD", "adamw": "AdamW"}[measured.optimizer]
     lines = [f"{len(rates)} steps of {optimizer}, {tried}{', linear' if found.linear else ''}"]
-    if (suggested := found.valley or found.steepest) is not None:
-        lines.append(f"begin with --lr {rate(suggested)}")
+    lines += _advice(found)
     # Beyond divergence everything before would look flat.
     ordered = sorted(filter(math.isfinite, found.smoothed))
     ceiling = ordered[int(_SHOWN * (len(ordered) - 1))] if ordered else None
     return Verdict(
         "lr-range", "learning rate", text, tuple(lines), (Curve("loss", found.smoothed, ceiling),)
     )
+
+
+def _advice(found: LearningRateRange) -> list[str]:
+    """Return which rate to begin with: the valley, as fastai does, unless the two disagree."""
+    suggested = suggestions(found)
+    if not suggested:
+        return []
+    if suggested[-1] <= _FAR * suggested[0]:
+        return [f"begin with --lr {rate(found.valley or suggested[0])}"]
+    between = math.sqrt(suggested[0] * suggested[-1])
+    return [f"the two are far apart: begin between them, with --lr {rate(between)}"]

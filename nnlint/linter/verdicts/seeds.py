@@ -28,17 +28,22 @@ def tell(found: Seeds, measured: Measured) -> Verdict:
         text = f"the loss is not finite at {len(losses) - len(finite)} of {count}"
     else:
         spread = f"loss {loss(min(finite))} to {loss(max(finite))}" if finite else "no loss"
-        ratios = spreads(found)
+        ratios = spreads(found, measured)
         worst = max(ratios.values(), default=1.0)
         word = "much alike" if worst < _STABLE else "some gradients depend on the seed"
         text = f"{word}: {count}, {spread}, gradients within {times(worst)} times of each other"
     return Verdict("seeds", "seeds", text, tuple(_widest(found, measured)))
 
 
-def spreads(found: Seeds) -> dict[int, float]:
-    """Return for each parameter its largest gradient divided by its smallest one, both above 0."""
+def spreads(found: Seeds, measured: Measured) -> dict[int, float]:
+    """Return for each weight its largest gradient divided by its smallest one, both above 0.
+
+    Biases are left out, since that of a few outputs is near zero by chance.
+    """
     ratios = {}
-    for position in range(max((len(i.gradient_rms) for i in found.initialisations), default=0)):
+    for position, parameter in enumerate(measured.parameters):
+        if len(parameter.shape) < 2:
+            continue
         values = [
             value
             for each in found.initialisations
@@ -53,10 +58,10 @@ def spreads(found: Seeds) -> dict[int, float]:
 
 
 def _widest(found: Seeds, measured: Measured) -> list[str]:
-    ratios = spreads(found)
+    ratios = spreads(found, measured)
     order = sorted(ratios, key=lambda position: -ratios[position])
     return [
         f"{measured.parameters[position].name}: {times(ratios[position])} times"
         for position in order[:_SHOWN]
-        if ratios[position] >= _STABLE and position < len(measured.parameters)
+        if ratios[position] >= _STABLE
     ]

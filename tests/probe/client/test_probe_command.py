@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,10 @@ import pytest
 import trustme
 
 from nnlint.cli import main
+from nnlint.cli.formats import RenderOptions, load_format
 from nnlint.cli.formats.json import json_schema
+from nnlint.linter.findings import Report
+from tests.probe.client import made
 from tests.probe.client.test_embedded import entries, family, gone, until
 
 HERE = Path(__file__).parent
@@ -198,6 +202,28 @@ def test_one_clean_model_gives_0_and_one_that_cannot_be_probed_gives_2() -> None
     assert out.startswith("not probed: Branching (net.py:")
     assert err == ""
     assert nnlint("probe", "net.py:Branching", "--exit-zero")[0] == 0
+
+
+def test_experiments_are_run_and_compared_and_written_for_tensorboard(project: Path) -> None:
+    earlier = made.probed(model="Healthy", measured=made.measured(model="Healthy"))
+    text = load_format("json").render(Report(probes=(earlier,)), RenderOptions())
+    (project / "old.json").write_text(text)
+    code, out, err = nnlint(
+        *("probe", "net.py:Healthy", "--experiment", "gradients,isolation", "--experiment=overfit"),
+        *("--steps", "2", "--samples", "0", "--histograms", "--overfit-steps", "2", "--lr", "0.5"),
+        *("--baseline", "old.json", "--tensorboard", "runs", "-v"),
+    )
+    assert code == 1, out + err
+    assert "  isolation: 1 output compared, none depends on another sample\n" in out
+    assert re.search(r"^  overfit: \d+ samples not learned by heart in 2 steps", out, re.MULTILINE)
+    assert " samples cannot be learned by heart: after 2 steps" in out
+    assert (
+        "compared with old.json:\n  Healthy\n    made otherwise: learning_rate 0.01 -> 0.5" in out
+    )
+    assert "    new layers: fc1 and fc2\n    gone layers: stem, 名前 and head\n" in out
+    assert "nnlint: Healthy: isolation (2 of 3)\n" in err
+    assert "nnlint: Healthy: overfit is done\n" in err
+    assert [each.name for each in (project / "runs").iterdir()] == ["Healthy"]
 
 
 @pytest.mark.usefixtures("project")

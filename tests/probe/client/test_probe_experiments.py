@@ -128,6 +128,49 @@ def test_the_users_own_optimiser_is_named() -> None:
     assert "(SGD, lr 0.1)" in told.text
 
 
+@pytest.mark.parametrize(
+    ("steepest", "valley", "said"),
+    [
+        (0.02, 0.0083, "begin with --lr 0.0083"),
+        (0.02, None, "begin with --lr 0.02"),
+        (0.4, 0.001, "the two are far apart: begin between them, with --lr 0.02"),
+    ],
+)
+def test_a_learning_rate_to_begin_with_is_told(
+    steepest: float, valley: float | None, said: str
+) -> None:
+    swept = kinds.LearningRateRange((1e-7, 10.0), (2.3, 2.2), (2.3, 2.2), steepest, valley)
+    (told,) = verdicts(made.measured(experiments=Experiments(("lr-range",), lr_range=swept)))
+    assert told.lines[1] == said
+
+
+def test_without_a_suggestion_no_rate_is_told() -> None:
+    swept = kinds.LearningRateRange((1e-7, 10.0), (2.3, 2.3), (2.3, 2.3))
+    (told,) = verdicts(made.measured(experiments=Experiments(("lr-range",), lr_range=swept)))
+    assert told.text == "no suggestion: the loss does not fall from 1e-07 to 10"
+    assert len(told.lines) == 1
+
+
+def test_a_bias_that_is_near_zero_by_chance_does_not_depend_on_the_seed() -> None:
+    states = tuple(
+        kinds.Initialisation(2.3, (1e-3, None, 1e-3, 0.04, bias)) for bias in (1e-5, 0.1)
+    )
+    whole = Experiments(("seeds",), seeds=kinds.Seeds(states, 3))
+    (told,) = verdicts(made.measured(experiments=whole))
+    assert told.text.startswith(
+        "much alike: 2 initialisations, loss 2.3 to 2.3, gradients within 1.0"
+    )
+    assert told.lines == ()
+
+
+def test_how_frequent_labels_are_is_told_of_the_users_own_alone() -> None:
+    whole = Experiments(("initial-loss",), initial_loss=made.experiments().initial_loss)
+    said = "knowing only how frequent each class is gives 2.2"
+    for data in ("user", "random"):
+        (told,) = verdicts(made.measured(experiments=whole, data=data))
+        assert (said in told.lines) is (data == "user")
+
+
 def test_hostile_text_of_an_experiment_does_not_reach_the_terminal() -> None:
     hostile = "\x1b]0;x\x07\n\u202e"
     tensor = dataclasses.replace(made.experiments().input.tensors[0], name=hostile)  # type: ignore[union-attr]

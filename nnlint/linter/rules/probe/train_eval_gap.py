@@ -117,14 +117,16 @@ class TrainEvalGap(ProbeRule):
             return
         evidence = {"train": list(found.train_losses), "eval": list(found.eval_losses)}
         if varies(found.eval_losses):
+            drops = _drops_only(measured)
             yield self.report(
                 measured,
                 None,
                 f"in evaluation mode the loss still varies, from {loss(min(found.eval_losses))} to "
                 f"{loss(max(found.eval_losses))}",
-                help="give functional dropout `training=self.training`, and put `eval()` before "
-                "inference",
-                severity=None if _drops_only(measured) else Severity.NOTE,
+                help="give functional dropout `training=self.training`"
+                if drops
+                else "forward draws random numbers in evaluation mode as well: is that meant?",
+                severity=None if drops else Severity.NOTE,
                 evidence=evidence,
             )
         elif jumps(found):
