@@ -211,6 +211,14 @@ def test_names_and_code_of_the_user_are_text_wherever_they_stand(opened: Open) -
     assert page.locator("h2").first.inner_text() == name
 
 
+def test_layers_stand_in_their_order_whatever_their_gradients_are(opened: Open) -> None:
+    what = made.with_gradients("stem", (0.0,) * made.STEPS)
+    page = opened(made.report(made.probed(what))).page
+    labels = page.locator('[data-chart="gradients"] svg .role-axis-label').last.locator("text")
+    assert labels.all_text_contents() == list(made.LAYERS)
+    assert cells(page) == made.STEPS * len(made.LAYERS)
+
+
 def test_numbers_that_are_none_are_named(opened: Open) -> None:
     what = made.with_gradients("body", (math.nan, math.inf, 0.0, None))
     page = opened(made.report(made.probed(what))).page

@@ -7,6 +7,7 @@ and fonts are the script's, by the names of styles, since they change with the t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ _ROW = 15  # height of a layer, in pixels
 _NAMED = 32
 _LABEL = 19  # characters of a layer's name at an axis; what tells it apart stands at its end
 _HEIGHT = 220
+# The least range of colours, in powers of ten, so that gradients much alike look alike.
+_DECADES = 3
 _SIGNALS = [{"name": "query", "value": ""}, {"name": "selected", "value": -1}]
 _SEARCHED = {"filter": "query == '' || indexof(lower(datum.layer), query) >= 0"}
 CHOSEN = "datum.i == selected"
@@ -69,10 +72,15 @@ def _heat_map(rows: Sequence[LayerRow]) -> Chart:
         for row in rows
         for step, value in enumerate(row.gradients, 1)
     ]
+    logs = [value["log"] for value in values if isinstance(value["log"], float)]
+    top = math.ceil(max(logs, default=0.0))
     color = {
         "field": "log",
         "type": "quantitative",
-        "scale": {"scheme": "viridis"},
+        "scale": {
+            "scheme": "viridis",
+            "domain": [min([math.floor(min(logs, default=0.0)), top - _DECADES]), top],
+        },
         "legend": {
             "title": "root mean square",
             "orient": "top",
@@ -84,7 +92,14 @@ def _heat_map(rows: Sequence[LayerRow]) -> Chart:
         },
     }
     cells: Spec = {
-        "mark": {"type": "rect", "style": "cell", "aria": False, "cursor": "pointer"},
+        # Rows without a number keep their places among the others.
+        "mark": {
+            "type": "rect",
+            "style": "cell",
+            "invalid": "show",
+            "aria": False,
+            "cursor": "pointer",
+        },
         "encoding": {
             # A cell without a number has no place on the scale: a word stands in it.
             "color": {"condition": {"test": "isValid(datum.log)", **color}, "value": "transparent"},
@@ -93,13 +108,12 @@ def _heat_map(rows: Sequence[LayerRow]) -> Chart:
         },
     }
     words: Spec = {
-        "transform": [{"filter": "datum.word != ''"}],
         "mark": {"type": "text", "style": "word", "aria": False},
         "encoding": {"text": {"field": "word"}},
     }
     spec = layered(
         values,
-        [cells, words],
+        [cells, words] if any(value["word"] for value in values) else [cells],
         description="Gradients by layer and step as colours on a logarithmic scale",
         height={"step": _ROW},
         encoding={
@@ -236,11 +250,7 @@ def _activity(rows: Sequence[LayerRow]) -> Chart:
     }
     labels: Spec = {
         "mark": {"type": "text", "style": "barlabel", "cursor": "pointer"},
-        "encoding": {
-            "text": {"field": "text"},
-            # Where the bar leaves no room behind it, the label stands at its foot.
-            "x": {"condition": {"test": "datum.share > 0.6", "value": 0}, "field": "share"},
-        },
+        "encoding": {"text": {"field": "text"}},
     }
     spec = layered(
         values,

@@ -176,7 +176,12 @@ def _lines(
     size = {"filled": False} if points else {"filled": True, "size": 5}
     layer: list[dict[str, Any]] = [
         {
-            "mark": {"type": "line", "clip": True, "aria": False},
+            "mark": {
+                "type": "line",
+                "clip": True,
+                "aria": False,
+                "strokeWidth": 2 if points else 1.2,
+            },
             "encoding": {key: each for key, each in common.items() if key != "shape"},
         },
         {

@@ -16,6 +16,7 @@ import jinja2
 
 import nnlint
 from nnlint.cli.comparison_text import render
+from nnlint.cli.console import escape
 from nnlint.cli.formats import RenderOptions
 from nnlint.cli.json_object import jsonable
 from nnlint.cli.report.charts import Chart, layer_charts
@@ -61,7 +62,7 @@ def page(report: Report) -> str:
     if has_charts:
         scripts.insert(0, _library())
     missed = [
-        (jsonable(each.name), jsonable(each.reason)) for each in report.models if not each.analysed
+        (escape(each.name), escape(each.reason)) for each in report.models if not each.analysed
     ]
     text = _template().render(
         version=nnlint.__version__,
