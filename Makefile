@@ -61,6 +61,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/probe_service.py
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf $(VENV) $(PROTOC) build .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -34,7 +34,7 @@ RULES: Sequence[Decorator] = (
         "formats",
         multiple=True,
         metavar="FORMAT[:FILE]",
-        help="text, json, sarif or github, to standard output or into a file; repeatable.  "
+        help="text, json, sarif, github or html, to standard output or into a file; repeatable.  "
         "[default: text]",
     ),
 )
