@@ -36,4 +36,10 @@ def tell(found: Overfit, measured: Measured) -> Verdict:
         text += f"; tried lr {tried}" if len(found.attempts) > 1 else ""
     lines = [f"the loss cannot fall below {loss(found.floor)}"] if found.floor else []
     ceiling = best.losses[0] if best.losses else None
-    return Verdict("overfit", "overfit", text, tuple(lines), (Curve("loss", best.losses, ceiling),))
+    return Verdict(
+        "overfit",
+        "overfit",
+        text,
+        tuple(lines),
+        (Curve("loss", best.losses, ceiling, found.floor),),
+    )

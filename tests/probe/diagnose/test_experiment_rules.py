@@ -127,7 +127,7 @@ def test_samples_that_are_not_learned_by_heart_are_told(
     found = only("cannot-overfit", measured(overfit=overfit(*losses, floor=floor)))
     assert found.severity is severity
     assert helped in found.help
-    assert found.message.startswith("56 samples cannot be learned by heart: after ")
+    assert found.message.startswith("56 samples cannot be learned by heart: in ")
 
 
 def test_one_attempt_that_reaches_the_floor_is_enough() -> None:

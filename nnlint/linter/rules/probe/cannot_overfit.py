@@ -116,9 +116,8 @@ class CannotOverfit(ProbeRule):
         return self.report(
             measured,
             None,
-            f"{found.samples} samples cannot be learned by heart: after "
-            f"{len(best.losses)} steps the loss is at {loss(end)} of {loss(start)}, at learning "
-            f"rate {rate(best.learning_rate)}",
+            f"{found.samples} samples cannot be learned by heart: in {len(best.losses)} steps at "
+            f"learning rate {rate(best.learning_rate)} the loss goes from {loss(start)} to {loss(end)}",
             help=_remedy(done),
             severity=Severity.NOTE if done > HALF else None,
             evidence={
