@@ -83,7 +83,11 @@ def _excerpt(text: str, location: Location, texts: Mapping[str, str]) -> Iterato
             yield CodeLine(told, escape(line[indent:]))
             continue
         raw = lines[n - 1]
-        start = len(raw[: location.column - 1].expandtabs(4)) if n == first else indent
+        start = (
+            len(raw[: location.column - 1].expandtabs(4))
+            if n == first
+            else len(line) - len(line.lstrip())
+        )
         stop = (
             len(raw[: location.end_column - 1].expandtabs(4))
             if n == location.end_line
