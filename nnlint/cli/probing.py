@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +70,7 @@ def probe(paths: Sequence[str], **options: Any) -> int:
         check_report()
         probe_options = dataclasses.replace(probe_options, predict=True)
     baseline = _baseline(choice.baseline)
-    if choice.tensorboard:
-        check_tensorboard(choice.tensorboard)
+    _check_written(choice)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ended_in_order())
         address = address_of(choice)
@@ -91,12 +91,7 @@ def probe(paths: Sequence[str], **options: Any) -> int:
     if baseline is not None:
         report = dataclasses.replace(report, comparison=baseline(report))
     code = deliver(report, destinations, config, options)
-    if choice.html:
-        from nnlint.cli.report import write_html
-
-        write_html(report, choice.html)
-    if choice.tensorboard:
-        write_tensorboard(report, choice.tensorboard)
+    _write(report, choice)
     missed = not all(probed.complete for probed in report.probes)
     return NOT_PROBED if not code and missed and not options["exit_zero"] else code
 
@@ -183,6 +178,27 @@ def _baseline(path: str) -> Callable[[Report], Comparison] | None:
 
     earlier = read_baseline(path)
     return lambda report: compare(report, earlier, path)
+
+
+def _check_written(choice: ProbeSettings) -> None:
+    """Raise UsageError where what is to be written cannot be, before anything is run."""
+    if choice.html:
+        from nnlint.cli.report import check_report
+
+        check_report()
+        if not Path(choice.html).parent.is_dir():
+            raise UsageError(f"no such folder: {Path(choice.html).parent}")
+    if choice.tensorboard:
+        check_tensorboard(choice.tensorboard)
+
+
+def _write(report: Report, choice: ProbeSettings) -> None:
+    if choice.html:
+        from nnlint.cli.report import write_html
+
+        write_html(report, choice.html)
+    if choice.tensorboard:
+        write_tensorboard(report, choice.tensorboard)
 
 
 def _embedded(stack: contextlib.ExitStack) -> Embedded:

@@ -176,12 +176,15 @@ class ProbeTable(_Table):
     )
     fit_batch: bool | None = Field(default=None, description="Halve the batch without memory.")
     deterministic: bool | None = None
-    experiment: Annotated[
-        list[str],
-        BeforeValidator(_as_list),
-        AfterValidator(_experiments),
-        WithJsonSchema(_FORMAT_SCHEMA),
-    ] = Field(default=[], description="What is done, such as 'lr-range'; gradients without it.")
+    experiment: (
+        Annotated[
+            list[str],
+            BeforeValidator(_as_list),
+            AfterValidator(_experiments),
+            WithJsonSchema(_FORMAT_SCHEMA),
+        ]
+        | None
+    ) = Field(default=None, description="What is done, such as 'lr-range'.")
     all: bool | None = Field(default=None, description="Do all that the model allows.")
     histograms: bool | None = Field(default=None, description="Count values by magnitude.")
     overfit_steps: _Count | None = Field(
@@ -203,7 +206,7 @@ class ProbeTable(_Table):
     def to_settings(self, root: str) -> ProbeSettings:
         """Return the table as settings, its files below `root`."""
         values = self.model_dump()
-        values["experiment"] = tuple(self.experiment)
+        values["experiment"] = tuple(self.experiment or ())
         for name in _FILES:
             if values[name]:
                 values[name] = str(Path(root, values[name]))

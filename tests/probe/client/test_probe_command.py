@@ -124,6 +124,10 @@ ERRORS = {
     "all-and-experiment": ["net.py", "--all", "--experiment", "clip"],
     "empty-experiment": ["net.py", "--experiment", "clip,"],
     "descending-rates": ["net.py", "--experiment", "gradients", "--lr-start", "20"],
+    "no-folder-for-the-page": ["net.py", "--html", "missing/report.html"],
+    "no-folder-for-tensorboard": ["net.py", "--tensorboard", "net.py"],
+    "no-baseline": ["net.py", "--baseline", "before.json"],
+    "foreign-baseline": ["net.py", "--baseline", "net.py"],
     "unknown-key": ["net.py", "--config", "wrong.toml"],
 }
 
