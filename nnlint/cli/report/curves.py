@@ -132,7 +132,7 @@ def rates(
     }
 
 
-def bins(labels: Sequence[str], series: Sequence[str]) -> Spec:
+def bins(series: Sequence[str]) -> Spec:
     """Return the chart of how many values have which magnitude; its data are yet to be given."""
     told = told_apart(series)
     told.pop("shape")
@@ -146,7 +146,7 @@ def bins(labels: Sequence[str], series: Sequence[str]) -> Spec:
             "x": {
                 "field": "bin",
                 "type": "ordinal",
-                "scale": {"domain": list(labels)},
+                "sort": None,
                 "axis": {"title": "magnitude", "labelOverlap": True, "labelAngle": 0},
             },
             "y": {

@@ -157,10 +157,15 @@
     if (kinds.length) {
       const figure = make("figure", null, box);
       make("figcaption", "Values by magnitude at the last step", figure);
+      // What is empty at both ends is left out.
+      const used = page.bins.map((_, i) => kinds.some((kind) => layer.histograms[kind][i] > 0));
+      const [first, last] = [used.indexOf(true) - 1, used.lastIndexOf(true) + 1];
       const values = kinds.flatMap((series) => {
         const counts = layer.histograms[series];
         const total = counts.reduce((a, b) => a + b, 0) || 1;
-        return counts.map((count, i) => ({ bin: page.bins[i], series, share: count / total }));
+        return counts
+          .map((count, i) => ({ i, bin: page.bins[i], series, share: count / total }))
+          .filter(({ i }) => i >= first && i <= last);
       });
       const element = make("div", null, figure, "vega");
       model.detail = await embed(element, { ...page.histogram, data: { values } }, null);

@@ -109,7 +109,7 @@ def _data(shown: Sequence[Shown]) -> str:
     data = {
         "models": [_model(each) for each in shown],
         "bins": labels(),
-        "histogram": bins(labels(), _HISTOGRAMS),
+        "histogram": bins(_HISTOGRAMS),
     }
     text = json.dumps(jsonable(data), separators=(",", ":"), ensure_ascii=False)
     for character in "<>&\u2028\u2029":
