@@ -1,6 +1,6 @@
 """Probe healthy models of torchvision, timm and transformers: none may give an error or a warning.
 
-Usage: python benchmarks/probe_zoo.py [NAME ...]
+Usage: python benchmarks/probe_zoo.py [--experiment KIND,...] [NAME ...]
 
 Each model is captured, replayed and judged in this process, with drawn inputs and labels and small
 images, at its own initialisation. The exit code says whether all of them were silent.
@@ -254,8 +254,10 @@ ZOO: dict[str, Callable[[], Made]] = {
 }
 
 
-def probe(make: Callable[[], Made]) -> tuple[tuple[Finding, ...], float]:
-    """Return what the rules say of one model, and the seconds that it took."""
+def probe(
+    make: Callable[[], Made], experiments: tuple[str, ...]
+) -> tuple[tuple[Finding, ...], tuple[str, ...], float]:
+    """Return what the rules say of one model, what could not be asked, and the seconds."""
     torch.manual_seed(0)
     started = time.perf_counter()
     model, inputs, loss = make()
@@ -265,10 +267,11 @@ def probe(make: Callable[[], Made]) -> tuple[tuple[Finding, ...], float]:
     code = UserCode(path, text, "")
     settings = ModelSettings(inputs=inputs)
     subject = Subject(model, target, code, sites(model), settings, None, loss)
-    options = ProbeOptions(batch_size=BATCH)
+    options = ProbeOptions(batch_size=BATCH, experiments=experiments)
     found = replay(capture(subject, options), options)
     findings, _ = run_probe_rules(found, all_rules())
-    return findings, time.perf_counter() - started
+    skipped = (f"{name}: {why}" for name, why in found.experiments.skipped.items())
+    return findings, tuple(skipped), time.perf_counter() - started
 
 
 def main() -> int:
@@ -276,13 +279,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="models, all by default")
     parser.add_argument("--notes", action="store_true", help="show notes as well")
+    parser.add_argument("--experiment", default="gradients", help="what is done, by commas")
     arguments = parser.parse_args()
+    experiments = tuple(arguments.experiment.replace("-", "_").split(","))
     warnings.simplefilter("ignore")
     loud = refused = 0
     names = arguments.names or list(ZOO)
     for name in names:
         try:
-            findings, seconds = probe(ZOO[name])
+            findings, skipped, seconds = probe(ZOO[name], experiments)
         except CaptureError as error:
             refused += 1
             print(f"{name:24s} not captured: {error}")
@@ -293,6 +298,8 @@ def main() -> int:
         print(
             f"{name:24s} {count} at warning and above, {len(findings) - count} notes, {seconds:.1f} s"
         )
+        for reason in skipped:
+            print(f"    skipped {reason}")
         for finding in shown:
             place: Location = finding.location
             print(
