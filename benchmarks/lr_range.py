@@ -4,8 +4,8 @@ Usage: python benchmarks/lr_range.py [--rounds N] [--write docs/accuracy.md]
 
 The same models, weights, batches, optimiser and schedule for both: 100 steps from 1e-7 to 10, a
 moving average of 0.05, the steepest descent. The exit code says whether every suggestion is within
-half a decade of theirs and none took longer. Times are those of the steps alone, the fastest of all
-rounds; what a whole probe takes, with capture and a server of its own, is shown beside them.
+half a decade of theirs and none took longer. Times are those of the steps alone on one core, the
+fastest of all rounds; what a whole probe takes, with capture and a server of its own, is shown beside them.
 
 Needs torch-lr-finder: pip install --group bench
 """
@@ -138,6 +138,9 @@ def main() -> int:
     parser.add_argument("--write", metavar="PAGE", type=Path, help="page that holds the table")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    # One core for both: threads that wait for each other measure what else the machine does.
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
     lines = [
         "| model | optimiser | torch-lr-finder | nnlint | decades apart | its steps | ours | whole |",
         "|---|---|---|---|---|---|---|---|",

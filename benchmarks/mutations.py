@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.faults.table import FAULTS, MODELS, Fault, text_of
 from benchmarks.pages import versions, write_section
+from nnlint.errors import CaptureError
 from nnlint.linter.findings import Report, Severity
 from nnlint.linter.load.pool import Pool
 from nnlint.linter.selection import resolve
@@ -34,7 +35,7 @@ from nnlint.probe_service import asking
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.capture.driver import capture_file
 from nnlint.probe_service.client.embedded import Embedded
-from nnlint.probe_service.client.report import judge, with_probe
+from nnlint.probe_service.client.report import judge, unserved, with_probe
 from nnlint.probe_service.client.session import Session
 from nnlint.probe_service.options import ProbeOptions
 
@@ -105,8 +106,11 @@ class Bench:
         )
         reason = ""
         if isinstance(capture, Capture):
-            outcome = self._session.probe(capture, options)
-            report = with_probe(report, judge(outcome, options, self._rules))
+            try:
+                judged = judge(self._session.probe(capture, options), options, self._rules)
+            except CaptureError as error:
+                judged = unserved(capture, error, options.seed)
+            report = with_probe(report, judged)
             probed = report.probes[-1]
             reason = "" if probed.complete else f"{probed.status}: {probed.reason}"
         else:

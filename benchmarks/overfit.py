@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -95,10 +96,19 @@ def cases() -> Iterator[Case]:
     yield Case("mlp, no nonlinearity", "mlp", LINEAR(text_of("mlp")), sound=False)
 
 
-def batch_file(folder: Path, model: str) -> str:
-    """Write samples whose labels follow from them, and return the file's name."""
-    shape, classes, name = LEARNABLE[model]
-    inputs, labels = clustered(shape, classes, OVERFIT_SAMPLES)
+def batch_file(folder: Path, case: Case) -> str:
+    """Write samples of its own where a case needs some, and return the file's name or ""."""
+    model = case.model
+    if case.learnable:
+        shape, classes, name = LEARNABLE[model]
+        inputs, labels = clustered(shape, classes, OVERFIT_SAMPLES)
+    elif model == "unet":
+        # Images of the drawn size have more labels than so small a model can hold.
+        draw, name = torch.Generator().manual_seed(0), "images"
+        inputs = torch.randn((OVERFIT_SAMPLES, 3, 8, 8), generator=draw)
+        labels = torch.randint(5, (OVERFIT_SAMPLES, 8, 8), generator=draw)
+    else:
+        return ""
     path = folder / f"{model}.npz"
     np.savez(path, **{name: inputs.numpy(), "labels": labels.numpy()})
     return str(path)
@@ -123,7 +133,7 @@ def main() -> int:
         for case in cases():
             if arguments.only not in case.name:
                 continue
-            data = batch_file(Path(folder), case.model) if case.learnable else ""
+            data = batch_file(Path(folder), case)
             options = ProbeOptions(experiments=("overfit",), batch_size=BATCH)
             outcome = bench.run(case.model, case.text, options, data=data)
             probes = outcome.report.probes

@@ -309,6 +309,8 @@ FAULTS = (
                 replace("BCEWithLogitsLoss()", 'BCEWithLogitsLoss(reduction="sum")'),
             ),
         },
+        # It trains as well, with another learning rate.
+        notes=frozenset(("initial-loss",)),
     ),
     Fault(
         "learning rate too large",
