@@ -13,7 +13,9 @@ from nnlint.linter.replacing import replaced
 
 # Elements beyond which a tensor is filled with copies of one drawn block. A prime, so that no two
 # rows of a matrix are the same stretch of the block.
-BLOCK = 4_000_037
+BLOCK = 262_147
+# Whose elements lie in memory; a subclass may keep them elsewhere.
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 # Every import of torch.nn.init.trunc_normal_ ends in the last one.
 _DRAWS = (
     (torch.Tensor, "uniform_"),
@@ -38,7 +40,7 @@ def repeated() -> Iterator[None]:
 def _tiled(draw: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(draw)
     def fill(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if type(tensor).__torch_function__ is not torch.Tensor.__torch_function__:
+        if type(tensor) not in _PLAIN:
             return draw(tensor, *args, **kwargs)
         if tensor.numel() <= 2 * BLOCK or not tensor.is_contiguous() or tensor.is_meta:
             return draw(tensor, *args, **kwargs)

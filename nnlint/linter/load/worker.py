@@ -38,6 +38,7 @@ from nnlint.linter.load import (
     guard,
     importing,
     options,
+    processes,
     programs,
     standin,
     tasks,
@@ -58,7 +59,7 @@ except ImportError:  # Windows has no limits of this kind
     resource = None
 
 # Seconds of the processor for the attempts at one model; most that work need less than one.
-_ATTEMPTS_SECONDS = 6.0
+_ATTEMPTS_SECONDS = 3.0
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -112,6 +113,7 @@ def _prepare(job: Job) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     guard.watch(importing.is_users)
     torch.set_num_threads(job.threads)
+    processes.keep_memory()
     if resource is None:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

@@ -30,6 +30,14 @@ def test_copies_are_distributed_as_asked(fill, mean: float, std: float) -> None:
     assert weight.mean().item() == pytest.approx(mean, abs=0.1 * std)
     assert weight.std().item() == pytest.approx(std, rel=0.1)
     assert len({tuple(row.tolist()) for row in weight}) == 120
+    flat = weight.view(-1)
+    assert torch.equal(flat[: drawing.BLOCK], flat[drawing.BLOCK : 2 * drawing.BLOCK])
+
+
+def test_parameters_are_filled_with_copies_too() -> None:
+    with drawing.repeated():
+        flat = nn.Linear(120, 80).weight.detach().view(-1)
+    assert torch.equal(flat[: drawing.BLOCK], flat[drawing.BLOCK : 2 * drawing.BLOCK])
 
 
 def test_small_tensors_are_drawn_as_ever() -> None:
