@@ -59,7 +59,9 @@ except ImportError:  # Windows has no limits of this kind
     resource = None
 
 # Seconds of the processor for the attempts at one model; most that work need less than one.
-_ATTEMPTS_SECONDS = 3.0
+_ATTEMPTS_SECONDS = 2.0
+# Likewise for those at all models of a file that come to nothing; one attempt each is made still.
+_FUTILE_SECONDS = 4.0
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -201,6 +203,7 @@ class _Work:
         self.filling = Filling()
         self.recorder = Recorder(self.code)
         self.known = known_values(self.source.tree)
+        self.futile = 0.0
         self.rules = [rule_by_key()[key] for key in job.rules]
 
     def do(self) -> None:
@@ -273,6 +276,7 @@ class _Work:
             finding = failures.not_analysed(target, reason, evidence={"package": base.package})
             return self._failed(target, finding, "base-not-installed"), None
         self.send({"event": "stage", "stage": "build", "target": index})
+        began = time.process_time()
         outcome = attempts.attempt(
             attempts.Subject(
                 value,
@@ -283,10 +287,14 @@ class _Work:
                 is_users=lambda filename: self.code.rank(filename) is not None,
                 globals=self.filling,
                 analyse=functools.partial(self._analyse, index, target),
-                seconds=min(_ATTEMPTS_SECONDS, self.job.timeout / 3),
+                seconds=min(
+                    _ATTEMPTS_SECONDS, self.job.timeout / 3, max(_FUTILE_SECONDS - self.futile, 0.0)
+                ),
                 known=self.known,
             )
         )
+        if not outcome.is_final:
+            self.futile += time.process_time() - began
         if outcome.result is not None:
             return outcome.result, outcome.model
         assert outcome.error is not None, "an attempt has a result or an error"

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import copy
 import dis
 import inspect
 import time
@@ -28,7 +27,7 @@ from nnlint.linter.trace import propagate
 from nnlint.linter.trace.arguments import Drawn, Value, leaves, rebatched, shapes_of
 from nnlint.linter.trace.concrete import SizedTracer, sized_trace
 from nnlint.linter.trace.convert import BuiltAt, convert
-from nnlint.linter.trace.ghost import preserved
+from nnlint.linter.trace.ghost import preserved, undone
 from nnlint.linter.trace.positions import UserCode
 from nnlint.linter.trace.solve import Solved, Solver, rebatch
 from nnlint.linter.trace.symbolic import symbolic_trace
@@ -40,7 +39,7 @@ SEARCH_SECONDS = 8.0
 # Parameters of a model beyond which it is not run: a copy of it is made for that.
 MAX_RUN_PARAMETERS = 200_000_000
 # Seconds for the search of inputs that a run goes through with.
-RUN_SECONDS = 1.5
+RUN_SECONDS = 1.0
 # Seconds for the search of inputs where a graph is there already and only its shapes are wanted.
 SHAPE_SECONDS = 1.0
 
@@ -374,10 +373,10 @@ def _examples(
 def _raises(
     model: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Exception | None:
-    """Run a copy of the model for real and return what it raises."""
-    with torch.no_grad():
+    """Run the model for real, take back what that leaves, and return what it raises."""
+    with torch.no_grad(), undone(model):
         try:
-            copy.deepcopy(model)(*args, **kwargs)
+            model(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the user's forward may raise anything
             return error
     return None

@@ -53,6 +53,25 @@ def preserved(model: torch.nn.Module) -> Iterator[None]:
             vars(module).update(attributes)
 
 
+@contextlib.contextmanager
+def undone(model: torch.nn.Module) -> Iterator[None]:
+    """Take back what a run leaves: attributes, and what is written into parameters and buffers."""
+    tensors = {
+        id(tensor): tensor
+        for tensor in (*model.parameters(), *model.buffers())
+        if not torch.nn.parameter.is_lazy(tensor)
+    }
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors.values()]
+    with preserved(model):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                # Not by their versions: batch norm writes its statistics without counting it.
+                for tensor, content in before:
+                    tensor.detach().copy_(content)
+
+
 # Where torch.nn.Module keeps what is registered; all else in a module's dict is kept as it is.
 _REGISTRIES = frozenset({"_parameters", "_buffers", "_modules"})
 

@@ -23,6 +23,8 @@ SPATIAL = (32, 224, 28, 64, 256, 128, 96, 299, 84, 227, 105, 160, 112, 48, 40, 3
 LENGTHS = (16, 64, 128, 32, 10, 100, 256, 512, 1024, 8, 5)
 VIDEO = ((8, 16), (16, 32), (16, 64), (16, 112), (16, 224))
 MAX_TRIES = 200
+# Sizes that fail at the same call for the same reason, after which no other is tried.
+ALIKE = 6
 
 
 def candidates(node: Node) -> Iterator[Tensor]:
@@ -215,17 +217,23 @@ def search(nodes: Sequence[Node]) -> tuple[dict[str, Tensor] | None, ShapeFailur
         if failure is None:
             return chosen, None
         failures.append(failure)
+        if len(inputs) == 1 and _agreed(failures) and len({f.got for f in failures}) >= ALIKE:
+            break
     _, direct = _first_layer(inputs[0])
-    agreed = {(f.node, f.message) for f in failures}
     distinct = {f.got for f in failures}
     if (
         direct
         and len(inputs) == 1
-        and len(agreed) == 1
+        and _agreed(failures)
         and (len(distinct) > 1 or len(failures) == 1 or _fixed(failures))
     ):
         return None, failures[0]
     return None, None
+
+
+def _agreed(failures: Sequence[ShapeFailure]) -> bool:
+    """Tell whether the same call fails for the same reason."""
+    return len({(f.node, f.message) for f in failures}) == 1
 
 
 def _fixed(failures: Sequence[ShapeFailure]) -> bool:
