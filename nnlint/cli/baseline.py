@@ -31,6 +31,10 @@ class _Parameter(_Read):
     gradient_rms: list[_Number]
 
 
+class _Experiments(_Read):
+    asked: list[str]
+
+
 class _Probe(_Read):
     model: str
     path: str
@@ -43,6 +47,7 @@ class _Probe(_Read):
     learning_rate: _Number
     losses: list[_Number]
     parameters: list[_Parameter]
+    experiments: _Experiments | None = None
 
 
 class _Finding(_Read):
@@ -126,6 +131,7 @@ def _earlier(probe: _Probe, report: _Report) -> Earlier:
         _gradients(probe) if probe.losses else None,
         [_noted(each) for each in mine if each.path == probe.path]
         or [_noted(each) for each in mine],
+        frozenset(probe.experiments.asked if probe.experiments else ["gradients"]),
     )
 
 

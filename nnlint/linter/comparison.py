@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nnlint.linter.rules.base import ProbeRule, rule_by_key
+
 if TYPE_CHECKING:
     from nnlint.linter.findings import Finding, Report
     from nnlint.linter.probed import Probed
@@ -63,6 +65,7 @@ class Earlier:
         gradients: Layer -> RMS of its gradient at the last step; None where gradients were not
             measured.
         findings: Those of this model.
+        asked: Names of the experiments that were asked for.
     """
 
     model: str
@@ -70,6 +73,7 @@ class Earlier:
     settings: Mapping[str, Any]
     gradients: Mapping[str, float | None] | None
     findings: Sequence[Noted] = ()
+    asked: frozenset[str] = frozenset({"gradients"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ class ModelComparison:
         layers: Those whose gradients have changed, the most first.
         new_layers: Layers that there were not.
         gone_layers: Layers that there are no more.
-        new_findings: Findings that there were not.
+        new_findings: Findings that there were not, of what both probes looked at.
         gone_findings: Findings that there are no more.
         compared: Whether both probes measured gradients.
     """
@@ -169,7 +173,9 @@ def earlier_of(probed: Probed, findings: Iterable[Finding]) -> Earlier:
     measured = probed.measured
     settings: dict[str, Any] = {"seed": probed.seed}
     gradients = None
+    asked = frozenset({"gradients"})
     if measured is not None:
+        asked = frozenset(measured.experiments.asked)
         settings |= {
             "batch_size": measured.batch_size,
             "data": measured.data,
@@ -189,6 +195,7 @@ def earlier_of(probed: Probed, findings: Iterable[Finding]) -> Earlier:
         gradients,
         [each for each in mine if (each.model, each.path) == (probed.model, probed.path)]
         or [each for each in mine if each.model == probed.model],
+        asked,
     )
 
 
@@ -205,6 +212,9 @@ def _pairs(now: Sequence[Earlier], then: Sequence[Earlier]) -> Iterator[tuple[Ea
 def _compared(before: Earlier, after: Earlier) -> ModelComparison:
     names = [name for name in after.settings if name in before.settings]
     old, new = before.gradients, after.gradients
+    both = before.asked & after.asked
+    then = [each for each in before.findings if _is_comparable(each, both)]
+    now = [each for each in after.findings if _is_comparable(each, both)]
     changes = [] if old is None or new is None else list(_layers(old, new))
     return ModelComparison(
         model=after.model,
@@ -217,10 +227,16 @@ def _compared(before: Earlier, after: Earlier) -> ModelComparison:
         layers=tuple(sorted(changes, key=_size, reverse=True)),
         new_layers=tuple(layer for layer in new or () if old is not None and layer not in old),
         gone_layers=tuple(layer for layer in old or () if new is not None and layer not in new),
-        new_findings=tuple(_without(after.findings, before.findings)),
-        gone_findings=tuple(_without(before.findings, after.findings)),
+        new_findings=tuple(_without(now, then)),
+        gone_findings=tuple(_without(then, now)),
         compared=old is not None and new is not None,
     )
+
+
+def _is_comparable(finding: Noted, asked: frozenset[str]) -> bool:
+    """Return whether a finding could be made by both probes."""
+    rule = rule_by_key().get(finding.code)
+    return rule is None or not issubclass(rule, ProbeRule) or rule.experiment in asked
 
 
 def _layers(

@@ -17,6 +17,7 @@ from nnlint.cli.formats import RenderOptions, load_format
 from nnlint.cli.formats.json import json_schema
 from nnlint.errors import UsageError
 from nnlint.linter.comparison import Comparison, compare
+from nnlint.linter.experiments import Experiments
 from nnlint.linter.findings import Finding, Location, Report, Severity
 from nnlint.linter.measured import MeasuredParameter
 from nnlint.linter.probed import Probed
@@ -106,6 +107,28 @@ def test_the_second_of_two_equal_findings_is_new(tmp_path: Path) -> None:
     (found,) = compared(Report(two, probes=probes), Report(one, probes=probes), tmp_path).models
     assert len(found.new_findings) == 1
     assert not found.gone_findings
+
+
+def test_what_only_one_of_the_two_probes_looked_for_has_neither_come_nor_gone(
+    tmp_path: Path,
+) -> None:
+    more = net({}, experiments=Experiments(("gradients", "overfit")))
+    found = (finding("NNL809"), finding("NNL802"), finding("NNL402"))
+    now, then = Report(found, probes=(more,)), Report(probes=(net({}),))
+    (after,) = compared(now, then, tmp_path).models
+    assert [each.code for each in after.new_findings] == ["NNL802", "NNL402"]
+    (before,) = compared(then, now, tmp_path).models
+    assert [each.code for each in before.gone_findings] == ["NNL802", "NNL402"]
+    (same,) = compared(now, Report(probes=(more,)), tmp_path).models
+    assert len(same.new_findings) == 3
+
+
+def test_a_report_without_experiments_measured_gradients(tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    content = json.loads(load_format("json").render(Report(probes=(net({}),)), RenderOptions()))
+    del content["probes"][0]["experiments"]
+    path.write_text(json.dumps(content))
+    assert read_baseline(str(path))[0].asked == {"gradients"}
 
 
 def test_what_the_two_probes_were_made_with_is_told_where_it_differs(tmp_path: Path) -> None:
