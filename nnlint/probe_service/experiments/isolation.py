@@ -19,6 +19,7 @@ from nnlint.probe_service.experiments.needs import Needs
 from nnlint.probe_service.replay import mixing
 from nnlint.probe_service.replay.program import Inspector, Program
 from nnlint.probe_service.replay.samples import batch_dimension
+from nnlint.probe_service.replay.structure import elements
 from nnlint.probe_service.replay.switching import switched
 from nnlint.protos.v1 import graph_pb2, measurement_pb2, probe_service_pb2
 
@@ -26,6 +27,7 @@ KIND = "isolation"
 # A change by half of float32's digits is no rounding, and that of a mean over a thousand samples is
 # ten times as large. Relative to the output's root mean square.
 TOLERANCE = 3.5e-4
+_INDICES = frozenset({graph_pb2.SCALAR_TYPE_INT64, graph_pb2.SCALAR_TYPE_INT32})
 # Two runs that are alike may differ where a GPU adds in any order.
 _TIMES_NOISE = 10.0
 
@@ -118,6 +120,8 @@ class _Isolation:
             if there and not none:
                 # Drawn inputs do not say which dimension is the batch, and this one is kept apart.
                 compared, leaks = there, {}
+        if leaks and self._related():
+            compared, leaks = compared - len(leaks), {}
         result = measurement_pb2.IsolationResult(compared=compared)
         origins = self._origins(layout, leaks, noise)
         for position, leak in leaks.items():
@@ -128,6 +132,23 @@ class _Isolation:
                 node=origins.get(position),
             )
         return result
+
+    def _related(self) -> bool:
+        """Tell whether samples are meant to see each other.
+
+        Edges of a graph (integers that count no samples) and adjacencies ([batch, batch]) say which
+        samples belong together, and a permutation mixes them at random.
+        """
+        size = self.graph.batch_size
+        for tensor in self.graph.tensors:
+            if tensor.role != graph_pb2.Tensor.ROLE_INPUT:
+                continue
+            counted = list(tensor.shape).count(size)
+            if counted > 1 and tensor.shape[0] == tensor.shape[1] == size:
+                return True
+            if not counted and tensor.dtype in _INDICES and elements(tensor.shape) > 1:
+                return True
+        return any(call.name.split(".")[1] == "randperm" for call in self.program.calls)
 
     def _first_layout(self) -> _Layout:
         size = self.graph.batch_size

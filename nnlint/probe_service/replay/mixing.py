@@ -71,7 +71,9 @@ class Prints:
             value = values[slot]
             if isinstance(value, torch.Tensor) and value.is_floating_point():
                 dimensions = [d for d, size in enumerate(value.shape) if size == self._size]
-                found.append([self._print(value.detach().movedim(d, 0)) for d in dimensions])
+                # A node may run under autocast, which would round the products.
+                with torch.autocast(value.device.type, enabled=False):
+                    found.append([self._print(value.detach().movedim(d, 0)) for d in dimensions])
         self.prints[call.node] = [each for each in found if each]
 
     def _print(self, samples: torch.Tensor) -> torch.Tensor:

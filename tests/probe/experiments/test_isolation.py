@@ -148,6 +148,45 @@ def test_a_recurrent_layer_that_takes_samples_for_time_is_found_with_the_users_b
     assert leak.node is not None
 
 
+class Convolved(nn.Module):
+    """A network on the nodes of a graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(6, 9), nn.Linear(9, 4)
+
+    def forward(self, x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        h = torch.relu(self.a(x))
+        h = h + torch.zeros_like(h).index_add(0, edges[1], h[edges[0]])
+        found: torch.Tensor = self.out(h)
+        return found
+
+
+class Adjacent(Convolved):
+    def forward(self, x: torch.Tensor, adjacency: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.out(adjacency @ torch.relu(self.a(x)))
+        return found
+
+
+@pytest.mark.parametrize("model", [Convolved, Adjacent])
+def test_nodes_of_a_graph_are_meant_to_see_each_other(model: type[nn.Module]) -> None:
+    x, labels = torch.randn(12, 6), torch.randint(4, (12,))
+    data: dict[str, Any] = {"x": x, "labels": labels}
+    if model is Convolved:
+        data["edges"] = torch.randint(12, (2, 30))
+    else:
+        data["adjacency"] = torch.rand(12, 12)
+    assert _isolation(_live(model(), data, "cross_entropy")) == Isolation(compared=0)
+
+
+def test_samples_that_are_permuted_at_random_are_meant_to_be_mixed() -> None:
+    measured = _probed(
+        "self.a, self.b = nn.Linear(6, 20), nn.Linear(20, 5)",
+        "h = self.a(x)\nreturn self.b(0.9 * h + 0.1 * h[torch.randperm(16)])",
+    )
+    assert _isolation(measured) == Isolation(compared=0)
+
+
 def test_drawn_inputs_may_have_the_batch_in_dimension_1() -> None:
     measured = _probed(
         "self.rnn, self.out = nn.LSTM(6, 9), nn.Linear(9, 5)",

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from nnlint.linter.experiments import TrainEval
-from nnlint.probe_service import asking
+from nnlint.probe_service import asking, experiments
 from nnlint.probe_service.asking.train_eval import PASSES
 from nnlint.probe_service.capture.bundle import Capture
 from nnlint.probe_service.capture.live import capture_live
 from nnlint.probe_service.client.request import ask
 from nnlint.probe_service.options import ProbeOptions
 from nnlint.probe_service.replay.program import Program
+from nnlint.probe_service.replay.shapes import Estimate
 from nnlint.probe_service.replay.violations import InvalidGraphError
 from nnlint.protos.v1 import graph_pb2, probe_service_pb2
 from tests.probe import graphs
@@ -38,9 +39,9 @@ def _captured(init: str, forward: str, extra: str = "") -> Capture:
 
 
 def _losses(init: str, forward: str) -> TrainEval:
-    experiments = replay(_captured(init, forward), OPTIONS).experiments
-    assert experiments.train_eval is not None, experiments.skipped
-    return experiments.train_eval
+    told = replay(_captured(init, forward), OPTIONS).experiments
+    assert told.train_eval is not None, told.skipped
+    return told.train_eval
 
 
 def _mean(values: tuple[float, ...]) -> float:
@@ -152,10 +153,10 @@ def test_a_model_that_is_another_in_evaluation_is_told_with_the_reason(
     captured = _captured(LAYERS, forward)
     if captured.evaluation is not None and captured.evaluation.graph:
         pytest.fail("captured after all")
-    experiments = replay(captured, options).experiments
-    assert experiments.train_eval is None
-    assert experiments.skipped["train-eval"].startswith("in evaluation mode ")
-    assert reason in experiments.skipped["train-eval"]
+    told = replay(captured, options).experiments
+    assert told.train_eval is None
+    assert told.skipped["train-eval"].startswith("in evaluation mode ")
+    assert reason in told.skipped["train-eval"]
 
 
 class Merging(nn.Module):
@@ -257,3 +258,12 @@ def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], field:
     assert module is not None
     settings = _settings(graphs.mlp(), **changes)
     assert [v.field for v in module.check("x", settings, LIMITS)] == [field]
+
+
+def test_the_estimate_counts_a_second_program() -> None:
+    estimate = Estimate(state=100, trained=40, forward=3, saved=2, largest=1, host=7)
+    module = experiments.find("train_eval")
+    assert module is not None
+    one = [module.needs(_settings(graphs.mlp()))]
+    assert estimate.total(one) - estimate.total([]) == 107
+    assert estimate.total([*one, experiments.Needs(copies=3)]) - estimate.total([]) == 120
