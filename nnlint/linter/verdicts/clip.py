@@ -18,13 +18,14 @@ KIND = "clip"
 def tell(found: Clipping, _measured: Measured) -> Verdict:
     """Return the verdict."""
     norms = found.norms
+    steps = f"{len(norms)} step{'s' * (len(norms) != 1)}"
     over = sum(not norm <= found.max_norm for norm in norms)
     largest = max((norm for norm in norms if not math.isnan(norm)), default=math.nan)
     size = f"the largest gradient norm is {loss(largest)}"
     if over:
-        text = f"clips {over} of {len(norms)} steps at norm {found.max_norm:g}: {size}"
+        text = f"clips {over} of {steps} at norm {found.max_norm:g}: {size}"
     else:
-        text = f"no step of {len(norms)} is clipped at norm {found.max_norm:g}: {size}"
+        text = f"none of {steps} is clipped at norm {found.max_norm:g}: {size}"
     lines: tuple[str, ...] = ()
     if over and found.losses and found.clipped_losses:
         without = f"{loss(found.losses[0])} -> {loss(found.losses[-1])}"

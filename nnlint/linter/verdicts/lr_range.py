@@ -35,7 +35,9 @@ def tell(found: LearningRateRange, measured: Measured) -> Verdict:
     elif named:
         text += f"; does not diverge up to {rate(rates[-1])}" if rates else ""
     optimizer = {"sgd": "SGD", "adamw": "AdamW"}[measured.optimizer]
-    lines = [f"{len(rates)} steps of {optimizer}, {tried}{', linear' if found.linear else ''}"]
+    lines = [
+        f"{len(rates)} step{'s' * (len(rates) != 1)} of {optimizer}, {tried}{', linear' if found.linear else ''}"
+    ]
     lines += _advice(found)
     # Beyond divergence everything before would look flat.
     ordered = sorted(filter(math.isfinite, found.smoothed))

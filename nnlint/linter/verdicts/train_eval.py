@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from nnlint.linter.rules.probe.outcome import loss, mean
@@ -22,6 +23,8 @@ def tell(found: TrainEval, _measured: Measured) -> Verdict:
     word = "far apart" if jumps(found) else "close together"
     if varies(found.eval_losses):
         word = "evaluation is random"
+    if not all(map(math.isfinite, (*found.train_losses, *found.eval_losses))):
+        word = "not finite"
     text = (
         f"{word}: loss {_range(found.train_losses)} in training, {_range(found.eval_losses)} in "
         "evaluation mode on the same batch"

@@ -19,6 +19,8 @@ from nnlint.cli.sparkline import sparkline
 from nnlint.linter import experiments as kinds
 from nnlint.linter.experiments import NAMES, Attempt, Experiments, Overfit
 from nnlint.linter.findings import Report
+from nnlint.linter.outcomes import run_probe_rules
+from nnlint.linter.rules.base import all_rules
 from nnlint.linter.verdicts import verdicts
 from tests.probe.client import made
 
@@ -142,6 +144,46 @@ def test_a_learning_rate_to_begin_with_is_told(
     swept = kinds.LearningRateRange((1e-7, 10.0), (2.3, 2.2), (2.3, 2.2), steepest, valley)
     (told,) = verdicts(made.measured(experiments=Experiments(("lr-range",), lr_range=swept)))
     assert told.lines[1] == said
+
+
+def test_a_loss_that_is_not_finite_is_told_as_such() -> None:
+    nan = math.nan
+    whole = Experiments(
+        ("initial-loss", "overfit", "lr-range", "train-eval", "clip", "seeds"),
+        initial_loss=kinds.InitialLoss((nan,), 2.3, "ln 10"),
+        overfit=Overfit(16, (Attempt(1e-3, (nan,), reached=False),)),
+        lr_range=kinds.LearningRateRange((1e-7,), (nan,), (nan,), diverged=1e-7),
+        train_eval=kinds.TrainEval((nan,), (nan,)),
+        clip=kinds.Clipping(4.0, (nan,), (nan,), (nan,), (nan,)),
+        seeds=kinds.Seeds((kinds.Initialisation(nan, ()),), 1),
+    )
+    assert [each.text for each in verdicts(made.measured(experiments=whole))] == [
+        "not finite: nan over 1 batch, where a model that knows nothing has 2.3 (ln 10)",
+        "16 samples not learned by heart in 1 step (AdamW, lr 0.001): loss nan -> nan",
+        "no suggestion: the loss does not fall from 1e-07 to 1e-07; diverges from 1e-07",
+        "not finite: loss nan in training, nan in evaluation mode on the same batch",
+        "clips 1 of 1 step at norm 4: the largest gradient norm is nan",
+        "the loss is not finite at 1 of 1 initialisation",
+    ]
+
+
+def test_an_experiment_without_a_single_value_is_told_all_the_same() -> None:
+    whole = Experiments(
+        tuple(NAMES),
+        initial_loss=kinds.InitialLoss(()),
+        overfit=Overfit(0, ()),
+        lr_range=kinds.LearningRateRange((), (), ()),
+        isolation=kinds.Isolation(0),
+        train_eval=kinds.TrainEval((), ()),
+        clip=kinds.Clipping(4.0, (), (), (), ()),
+        input=kinds.Inputs((), 0),
+        seeds=kinds.Seeds((), 0),
+    )
+    measured = made.measured(experiments=whole)
+    assert len(list(verdicts(measured))) == len(NAMES) - 1
+    findings, checks = run_probe_rules(measured, all_rules())
+    assert not [each for each in findings if each.code == "NNL002"]
+    assert {each.rule for each in checks} >= {"initial-loss", "cannot-overfit", "batch-leak"}
 
 
 def test_without_a_suggestion_no_rate_is_told() -> None:

@@ -116,7 +116,6 @@ def overfit(*losses: float, reached: bool = False, floor: float = 0.0) -> Overfi
         ((2.3, 2.3, 2.3), 0.0, Severity.WARNING, "hardly changes"),
         ((2.3, 1.9, 1.46), 0.0, Severity.WARNING, "wrong loss"),
         ((2.3, INF, NAN), 0.0, Severity.WARNING, "hardly changes"),
-        ((NAN, NAN), 0.0, Severity.WARNING, "hardly changes"),
         ((2.3, 1.0, 0.4), 0.0, Severity.NOTE, "more steps"),
         ((2.3, 1.5, 1.0), 0.9, Severity.NOTE, "more steps"),
     ],
@@ -133,6 +132,12 @@ def test_samples_that_are_not_learned_by_heart_are_told(
 def test_one_attempt_that_reaches_the_floor_is_enough() -> None:
     attempts = (Attempt(1e-3, (2.3, INF), False), Attempt(1e-2, (2.3, 0.1), True))  # noqa: FBT003
     assert not judge("cannot-overfit", measured(overfit=Overfit(56, attempts)))
+
+
+@pytest.mark.parametrize("losses", [(NAN, NAN), (INF,), ()])
+def test_a_loss_that_is_not_finite_from_the_start_is_not_checked(losses: tuple[float, ...]) -> None:
+    told = measured(overfit=overfit(*losses))
+    assert "not finite before the first step" in reason("cannot-overfit", told)
 
 
 def test_a_stand_in_for_a_loss_need_not_be_learnable() -> None:

@@ -106,17 +106,20 @@ class CannotOverfit(ProbeRule):
             yield NotChecked("no loss was found")
         elif found is None or not found.attempts:
             yield NotChecked(unfinished(measured, self.experiment))
+        elif not found.reached and not math.isfinite(start_of(found)):
+            yield NotChecked("the loss is not finite before the first step")
         elif not found.reached:
             yield self._found(measured, found)
 
     def _found(self, measured: Measured, found: Overfit) -> Finding:
         best = best_of(found)
         done = progress(best, found.floor)
-        start, end = (best.losses[0], lowest(best)) if best.losses else (math.nan, math.nan)
+        start, end = start_of(found), lowest(best)
+        steps = f"{len(best.losses)} step{'s' * (len(best.losses) != 1)}"
         return self.report(
             measured,
             None,
-            f"{found.samples} samples cannot be learned by heart: in {len(best.losses)} steps at "
+            f"{found.samples} samples cannot be learned by heart: in {steps} at "
             f"learning rate {rate(best.learning_rate)} the loss goes from {loss(start)} to {loss(end)}",
             help=_remedy(done),
             severity=Severity.NOTE if done > HALF else None,
@@ -129,6 +132,11 @@ class CannotOverfit(ProbeRule):
                 ],
             },
         )
+
+
+def start_of(found: Overfit) -> float:
+    """Return the loss before the first step, NaN where there is none; every attempt begins there."""
+    return next((each.losses[0] for each in found.attempts if each.losses), math.nan)
 
 
 def lowest(attempt: Attempt) -> float:
