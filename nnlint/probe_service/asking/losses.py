@@ -131,9 +131,15 @@ class Reader:
 
     def origin(self, reference: graph_pb2.Reference) -> graph_pb2.Reference:
         """Follow a value back through views and copies."""
-        while self.operator(reference) in PASSING and (before := self.operands(reference)):
-            reference = before[0]
-        return reference
+        while True:
+            name = self.operator(reference)
+            if name == "broadcast_tensors":
+                items = self.arguments(reference)[0].list.items
+                reference = items[reference.output].reference
+            elif name in PASSING and (before := self.operands(reference)):
+                reference = before[0]
+            else:
+                return reference
 
     def stored(self, reference: graph_pb2.Reference) -> int | None:
         """Return which tensor of the graph a value is a view or copy of, None for a computed one."""

@@ -57,6 +57,7 @@ def _initial(program: Program, batches: int, context: Context) -> float:
         program.inputs(step)
         torch.manual_seed(program.step_seed(step))
         losses.append(float(program.forward(journal=context.journal, gradients=False)))
+        context.progress(step + 1, batches, losses[-1], 0.0)
     return sum(losses) / batches
 
 
