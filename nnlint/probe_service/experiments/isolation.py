@@ -280,7 +280,8 @@ def _replace(inputs: Mapping[int, torch.Tensor], layout: _Layout, sample: int) -
 
 def _changes(before: torch.Tensor, after: torch.Tensor, dimension: int) -> torch.Tensor:
     """Return the largest change of each sample, relative to the root mean square of all."""
-    one, other = (x.double().movedim(dimension, 0).flatten(1) for x in (before, after))
+    # A sample may have a single number, and then there is no dimension to flatten.
+    one, other = (x.double().movedim(dimension, 0)[..., None].flatten(1) for x in (before, after))
     finite = one.isfinite() & other.isfinite()
     same = (one == other) | (one.isnan() & other.isnan())
     difference = torch.where(finite, one - other, torch.where(same, 0.0, torch.inf)).abs()

@@ -195,6 +195,28 @@ def test_drawn_inputs_may_have_the_batch_in_dimension_1() -> None:
     assert _isolation(measured).leaks == ()
 
 
+class Scores(nn.Module):
+    """A number for each sample, and one for all of them."""
+
+    def __init__(self, center: bool) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 1)
+        self.center = center
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = self.fc(x).squeeze(1)
+        return scores - scores.mean() if self.center else scores, x.sum()
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_a_single_number_for_each_sample_is_compared(center: bool) -> None:
+    isolation = _isolation(
+        replay(capture_live(Scores(center), torch.randn(7, 6), options=OPTIONS), OPTIONS)
+    )
+    assert isolation.compared == 1
+    assert [leak.output for leak in isolation.leaks] == [0] * center
+
+
 def test_similarities_of_samples_are_not_compared() -> None:
     measured = _probed(
         "self.a = nn.Linear(6, 20)", "h = F.normalize(self.a(x), dim=1)\nreturn h @ h.t()"
