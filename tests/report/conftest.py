@@ -36,7 +36,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
             viewport={"width": 1280, "height": 900},
             color_scheme="light",
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         yield context
         context.close()
 

@@ -15,7 +15,7 @@ import pytest
 
 from nnlint.cli.report import check_report, html_of, write_html
 from nnlint.cli.report.content import content
-from nnlint.cli.report.histograms import labels, layer_histograms
+from nnlint.cli.report.histograms import histograms, labels
 from nnlint.errors import UsageError
 from nnlint.linter.comparison import Comparison
 from nnlint.linter.findings import Location, ModelReport, Report
@@ -138,6 +138,16 @@ def test_a_place_in_a_file_that_is_gone_has_no_code() -> None:
     assert rest[0].place.code == ()
 
 
+def test_a_probe_that_was_not_made_is_told_with_what_to_do() -> None:
+    refused = made.probed(
+        measured=None, status="not-probed", reason="forward <branches>", hint="give a batch"
+    )
+    page = html_of(made.report(refused, findings=()))
+    assert "not probed: forward &lt;branches&gt;" in page
+    assert "give a batch" in page
+    assert "<script" not in page
+
+
 def test_changes_since_a_baseline_are_told() -> None:
     whole = dataclasses.replace(made.report(), comparison=Comparison("before<.json", ()))
     assert "compared with before&lt;.json" in html_of(whole)
@@ -157,7 +167,7 @@ def test_gradients_of_a_layer_are_those_of_its_elements_together() -> None:
 
 def test_histograms_are_joined_in_pairs_under_their_magnitudes() -> None:
     names = labels()
-    counts = layer_histograms(made.measured(), "stem")["parameters"]
+    counts = histograms(made.measured())["stem"]["parameters"]
     assert len(names) == len(counts) == HISTOGRAM_BINS // 2 + 1
     # 30 to 35 hold 4, 16, 64, 32, 8 and 4; the 30th is [2^-11, 2^-10).
     assert counts[names.index("2^-11")] == 20

@@ -232,6 +232,22 @@ def test_numbers_that_are_none_are_named(opened: Open) -> None:
     assert [word for word in losses if word] == ["inf", "NaN"]
 
 
+def test_very_many_layers_are_drawn_as_pixels_and_selected_as_well(opened: Open) -> None:
+    what = made.measured(layers=tuple(f"layer{i}" for i in range(1001)))
+    shown = opened(made.report(made.probed(what)))
+    page = shown.page
+    canvas = page.locator('[data-chart="gradients"] canvas')
+    assert canvas.count() == 1
+    page.get_by_label("layer", exact=True).fill("layer777")
+    page.wait_for_function("document.querySelector('[data-chart=gradients] canvas').height < 200")
+    box = canvas.bounding_box()
+    assert box is not None
+    canvas.click(position={"x": box["width"] / 2, "y": box["height"] - 45})
+    chosen = page.get_by_role("region", name="Selected layer")
+    chosen.get_by_role("heading", name="layer777").wait_for()
+    assert shown.said == []
+
+
 def test_a_model_further_down_is_drawn_when_it_is_opened(opened: Open) -> None:
     second = made.measured(model="Other")
     shown = opened(made.report(made.probed(), made.probed(second)))

@@ -11,7 +11,7 @@ from nnlint.cli.report.code import Place, Sources
 from nnlint.cli.report.numbers import middle, number, sizes
 from nnlint.cli.wording import count_of
 from nnlint.linter.findings import Finding, Report
-from nnlint.linter.measured import Measured, MeasuredParameter
+from nnlint.linter.measured import Measured, MeasuredNode, MeasuredParameter
 from nnlint.linter.notebook import written
 from nnlint.linter.probed import Probed, gradients_by_step, last, layers
 
@@ -65,7 +65,8 @@ class LayerRow:
 
     Attributes:
         index: Position among the layers of the model.
-        name: Its path, "(model)" for the model itself.
+        path: As it is in the model.
+        name: The same for people, "(model)" for the model itself.
         kind: The operation that takes its parameters.
         shape: Of the first parameter.
         elements: Of all parameters.
@@ -82,6 +83,7 @@ class LayerRow:
     """
 
     index: int
+    path: str
     name: str
     kind: str
     shape: str
@@ -223,11 +225,13 @@ def _rows(probed: Probed, measured: Measured, sources: Sources) -> Iterator[Laye
     owned: dict[str, list[MeasuredParameter]] = {}
     for parameter in measured.parameters:
         owned.setdefault(parameter.name.rpartition(".")[0], []).append(parameter)
+    nodes = {node.index: node for node in measured.nodes}
     for index, layer in enumerate(layers(measured)):
         parameters = owned[layer.path]
-        called, built = _places(measured, parameters, sources)
+        called, built = _places(nodes, parameters, sources)
         yield LayerRow(
             index=index,
+            path=layer.path,
             name=escape(layer.path) or "(model)",
             kind=escape(layer.operator),
             shape=sizes(layer.shape),
@@ -255,11 +259,11 @@ def _parameter(parameter: MeasuredParameter) -> ParameterRow:
 
 
 def _places(
-    measured: Measured, parameters: Sequence[MeasuredParameter], sources: Sources
+    nodes: Mapping[int, MeasuredNode], parameters: Sequence[MeasuredParameter], sources: Sources
 ) -> tuple[Place | None, Place | None]:
     """Return where a layer is called and where it is built, as far as that is known."""
     first = next((index for each in parameters for index in each.nodes), None)
-    node = next((node for node in measured.nodes if node.index == first), None)
+    node = None if first is None else nodes.get(first)
     own = parameters[0].site
     site = own if node is None else node.site
     call = site.call or site.location or own.call

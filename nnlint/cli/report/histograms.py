@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from nnlint.linter.measured import HISTOGRAM_BINS, Histograms, Measured
+from nnlint.linter.measured import HISTOGRAM_BINS, Histograms, Measured, MeasuredParameter
 
 # Bins are joined by so many: 64 powers of two have no room on a phone.
 _JOINED = 2
@@ -19,17 +19,25 @@ def labels() -> list[str]:
     return [f"< 2^{_LOWEST + 1}", *powers, "≥ 2^21", "not finite"]
 
 
-def layer_histograms(measured: Measured, path: str) -> dict[str, list[int]]:
-    """Return counts by magnitude at the last step: of a layer's weights, gradients and results."""
-    own = [p for p in measured.parameters if p.name.rpartition(".")[0] == path]
-    nodes = {index for parameter in own for index in parameter.nodes}
-    results = [n.activation_histograms for n in measured.nodes if n.index in nodes]
-    told = {
-        "parameters": _last(p.histograms for p in own),
-        "gradients": _last(p.gradient_histograms for p in own),
-        "activations": _last(results),
-    }
-    return {name: _paired(counts) for name, counts in told.items() if any(counts)}
+def histograms(measured: Measured) -> dict[str, dict[str, list[int]]]:
+    """Return for each layer's path its counts by magnitude at the last step.
+
+    They are those of its weights ("parameters"), of their gradients, and of its results.
+    """
+    owned: dict[str, list[MeasuredParameter]] = {}
+    for parameter in measured.parameters:
+        owned.setdefault(parameter.name.rpartition(".")[0], []).append(parameter)
+    results = {node.index: node.activation_histograms for node in measured.nodes}
+    found = {}
+    for path, own in owned.items():
+        nodes = dict.fromkeys(index for parameter in own for index in parameter.nodes)
+        told = {
+            "parameters": _last(p.histograms for p in own),
+            "gradients": _last(p.gradient_histograms for p in own),
+            "activations": _last(results.get(index, ()) for index in nodes),
+        }
+        found[path] = {name: _paired(counts) for name, counts in told.items() if any(counts)}
+    return found
 
 
 def _last(histograms: Iterable[Histograms]) -> list[int]:

@@ -45,9 +45,13 @@
     };
   }
 
+  // More marks than this are quicker as pixels than as elements.
+  const most = 4000;
+
   async function embed(element, spec, model) {
+    const many = spec.data && spec.data.values.length > most;
     const result = await vegaEmbed(element, spec, {
-      mode: "vega-lite", renderer: "svg", actions: false, config: look(),
+      mode: "vega-lite", renderer: many ? "canvas" : "svg", actions: false, config: look(),
       // Expressions are interpreted, so that the page needs no right to evaluate text.
       ast: true,
       tooltip: { theme: isDark() ? "dark" : "light" },

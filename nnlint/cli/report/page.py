@@ -23,12 +23,11 @@ from nnlint.cli.report.charts import Chart, layer_charts
 from nnlint.cli.report.code import Place
 from nnlint.cli.report.content import LayerRow, ModelContent, Said, content
 from nnlint.cli.report.curves import bins, steps
-from nnlint.cli.report.histograms import labels, layer_histograms
+from nnlint.cli.report.histograms import histograms, labels
 from nnlint.cli.report.numbers import logarithm, number, percent
 from nnlint.cli.report.sections import Section, sections
 from nnlint.cli.wording import count_of, summary
 from nnlint.linter.findings import Report
-from nnlint.linter.measured import Measured
 
 _FOLDER = importlib.resources.files(__package__ or "nnlint.cli.report")
 # The least range of a bar, so that healthy models look alike: six powers of ten.
@@ -119,16 +118,16 @@ def _data(shown: Sequence[Shown]) -> str:
 
 def _model(shown: Shown) -> Mapping[str, Any]:
     measured = shown.content.probed.measured
+    counts = {} if measured is None else histograms(measured)
     charts = [*shown.charts, *(chart for each in shown.sections for chart in each.charts)]
     return {
-        "layers": [_layer(row, measured) for row in shown.content.layers],
+        "layers": [_layer(row, counts.get(row.path, {})) for row in shown.content.layers],
         "findings": [_finding(each) for each in shown.content.findings],
         "charts": {chart.name: chart.spec for chart in charts},
     }
 
 
-def _layer(row: LayerRow, measured: Measured | None) -> Mapping[str, Any]:
-    path = "" if row.name == "(model)" else row.name
+def _layer(row: LayerRow, counts: Mapping[str, Sequence[int]]) -> Mapping[str, Any]:
     return {
         "name": row.name,
         "facts": list(_layer_facts(row)),
@@ -137,7 +136,7 @@ def _layer(row: LayerRow, measured: Measured | None) -> Mapping[str, Any]:
         "called": _place(row.called),
         "built": _place(row.built),
         "findings": row.findings,
-        "histograms": {} if measured is None else layer_histograms(measured, path),
+        "histograms": counts,
     }
 
 
