@@ -20,6 +20,7 @@ from nnlint.errors import UsageError
 from nnlint.linter.comparison import Comparison
 from nnlint.linter.findings import Location, ModelReport, Report
 from nnlint.linter.measured import HISTOGRAM_BINS
+from nnlint.linter.notebook import python_of
 from nnlint.linter.probed import Predicted, PredictedLayer, gradients_by_step
 from tests.report import made
 
@@ -130,6 +131,19 @@ def test_code_is_shown_without_its_common_indentation_and_marked_where_it_is_mea
     assert [line.number for line in code] == [1, 2, 3, 4]
     assert (code[2].before, code[2].marked, code[2].after) == ("        return ", "g(", "")
     assert code[3].marked == "1)"
+
+
+def test_a_place_in_a_notebook_is_told_by_its_cell() -> None:
+    cells = [{"cell_type": "code", "source": text} for text in ("import torch", "a = 1\nb = 2")]
+    text = python_of(json.dumps({"cells": cells}))
+    line = text.split("\n").index("b = 2") + 1
+    whole = Report(
+        (made.finding(location=Location("n.ipynb", line, 5, line, 6)),), sources={"n.ipynb": text}
+    )
+    _, rest = content(whole)
+    place = rest[0].place
+    assert place.text == "n.ipynb:cell 2:2"
+    assert [(each.number, each.before, each.marked) for each in place.code] == [(2, "b = ", "2")]
 
 
 def test_a_place_in_a_file_that_is_gone_has_no_code() -> None:
