@@ -97,7 +97,7 @@ class LearningRateRange:
         losses: Before each step.
         smoothed: Moving average of the losses.
         steepest: Rate at which the average falls fastest.
-        valley: Rate two thirds down the longest descent.
+        valley: Rate in the middle of the longest descent.
         diverged: Rate at which the loss diverged.
         linear: Whether rates have equal differences, not equal factors.
     """

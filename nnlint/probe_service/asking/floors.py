@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from nnlint.probe_service.asking.losses import INTEGERS, Reader, Term, names
 from nnlint.protos.v1 import graph_pb2
@@ -171,11 +172,12 @@ def _two_valued(reader: Reader, term: Term, blobs: Mapping[bytes, bytes | memory
     code = _CODES.get(tensor.dtype)
     if code is None or not content:
         return False
-    size = struct.calcsize(code)
-    known = {struct.pack(f"<{code}", value) for value in (0, 1)}
-    return all(bytes(content[at : at + size]) in known for at in range(0, len(content), size))
+    known = {int.from_bytes(struct.pack(f"<{code}", value), "little") for value in (0, 1)}
+    words = memoryview(content).cast("B").cast(_WORDS[struct.calcsize(code)])
+    return known.issuperset(words)
 
 
+# How targets are stored, and unsigned integers of as many bytes.
 _CODES = {
     graph_pb2.SCALAR_TYPE_FLOAT32: "f",
     graph_pb2.SCALAR_TYPE_FLOAT64: "d",
@@ -184,3 +186,4 @@ _CODES = {
     graph_pb2.SCALAR_TYPE_INT32: "i",
     graph_pb2.SCALAR_TYPE_UINT8: "B",
 }
+_WORDS: Mapping[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
