@@ -56,7 +56,7 @@ class LrRangeObject(JsonObject):
     losses: list[Number]
     smoothed: list[Number] = Field(description="Moving average of the losses.")
     steepest: Number = Field(description="Rate at which the average falls fastest.")
-    valley: Number = Field(description="Rate two thirds down the longest descent.")
+    valley: Number = Field(description="Rate in the middle of the longest descent.")
     diverged: Number = Field(description="Rate at which the loss diverged; null if it did not.")
     linear: bool = Field(description="Whether rates have equal differences, not equal factors.")
 

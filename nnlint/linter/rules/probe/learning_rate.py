@@ -76,7 +76,7 @@ class LearningRate(ProbeRule):
     ## How it is decided
     A rate at or above the one at which the smoothed loss was over five times its least value is a
     warning. A rate more than two decades below both suggestions (where the loss falls steepest, and
-    two thirds down its longest descent) is a note. Where the test ended at its last rate without a
+    in the middle of its longest descent) is a note. Where the test ended at its last rate without a
     divergence, only rates that are too small are told. Without `--optimizer` and `--lr` nothing is
     judged.
 
