@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from nnlint.linter.rules.probe.initial_loss import SUMMED, is_high
+from nnlint.linter.rules.probe.initial_loss import is_high, is_summed
 from nnlint.linter.rules.probe.outcome import loss, mean
 from nnlint.linter.verdicts.base import Verdict
 
@@ -33,7 +33,7 @@ def tell(found: InitialLoss, measured: Measured) -> Verdict:
     # Of labels that were drawn it says nothing.
     if found.prior is not None and found.expected is not None and measured.data == "user":
         lines.append(f"knowing only how frequent each class is gives {loss(found.prior)}")
-    if found.doubled is not None and found.doubled > SUMMED:
+    if found.doubled is not None and is_summed(found.doubled):
         lines.append(f"the loss is a sum: twice the batch has {found.doubled:.3g} times the loss")
     elif found.doubled is not None:
         lines.append("the loss is a mean over the batch")

@@ -112,7 +112,7 @@ class InitialLossRule(ProbeRule):
         if found is None:
             yield NotChecked(unfinished(measured, self.experiment))
             return
-        if found.doubled is not None and SUMMED[0] < found.doubled < SUMMED[1]:
+        if found.doubled is not None and is_summed(found.doubled):
             yield self._summed(measured, found.doubled)
         start = mean(found.losses)
         if found.expected is None:
@@ -141,6 +141,11 @@ class InitialLossRule(ProbeRule):
             severity=Severity.NOTE,
             evidence={"doubled": doubled},
         )
+
+
+def is_summed(doubled: float) -> bool:
+    """Tell whether the loss of the batch taken twice is as much larger as that of a sum."""
+    return SUMMED[0] < doubled < SUMMED[1]
 
 
 def is_high(found: InitialLoss) -> bool:
