@@ -35,8 +35,12 @@ def tell(found: InitialLoss, measured: Measured) -> Verdict:
         lines.append(f"knowing only how frequent each class is gives {loss(found.prior)}")
     if found.doubled is not None and is_summed(found.doubled):
         lines.append(f"the loss is a sum: twice the batch has {found.doubled:.3g} times the loss")
-    elif found.doubled is not None:
+    elif found.doubled is not None and abs(found.doubled - 1) < _NEAR:
         lines.append("the loss is a mean over the batch")
+    elif found.doubled is not None:
+        lines.append(
+            f"twice the batch has {found.doubled:.3g} times the loss: samples are compared"
+        )
     return Verdict("initial-loss", "initial loss", text, tuple(lines))
 
 
@@ -45,7 +49,7 @@ def _word(found: InitialLoss, start: float) -> str:
     if not math.isfinite(start):
         return "not finite"
     if is_high(found):
-        return "too high"
+        return "far too high" if start > LARGE * found.expected else "high"
     if abs(start - found.expected) <= _NEAR * max(found.expected, 1.0):
         return "as expected"
     return "a little high" if start > found.expected else "below"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nnlint.linter.measured import Measured
 
 KIND = "train_eval"
+# As dropout does; it is no fault.
+_LOWER = 0.25
 
 
 def tell(found: TrainEval, _measured: Measured) -> Verdict:
@@ -21,6 +23,9 @@ def tell(found: TrainEval, _measured: Measured) -> Verdict:
     if not found.train_losses or not found.eval_losses:
         return Verdict("train-eval", "train-eval", "the loss was not computed in both modes")
     word = "far apart" if jumps(found) else "close together"
+    train, evaluated = mean(found.train_losses), mean(found.eval_losses)
+    if train - evaluated > _LOWER * abs(train):
+        word = "lower in evaluation mode"
     if varies(found.eval_losses):
         word = "evaluation is random"
     if not all(map(math.isfinite, (*found.train_losses, *found.eval_losses))):

@@ -146,6 +146,40 @@ def test_a_learning_rate_to_begin_with_is_told(
     assert told.lines[1] == said
 
 
+@pytest.mark.parametrize(
+    ("start", "word"),
+    [
+        (8.0, "far too high"),
+        (4.0, "high"),
+        (2.9, "a little high"),
+        (2.4, "as expected"),
+        (0.1, "below"),
+    ],
+)
+def test_the_first_loss_is_put_in_a_word(start: float, word: str) -> None:
+    loss = kinds.InitialLoss((start,), 2.302585, "ln 10")
+    whole = Experiments(("initial-loss",), initial_loss=loss)
+    (told,) = verdicts(made.measured(experiments=whole))
+    assert told.text.startswith(f"{word}: ")
+
+
+@pytest.mark.parametrize(
+    ("train", "evaluated", "word"),
+    [
+        (2.3, 2.4, "close together"),
+        (4.0, 2.6, "lower in evaluation mode"),
+        (2.3, 9.0, "far apart"),
+    ],
+)
+def test_the_gap_between_the_modes_is_put_in_a_word(
+    train: float, evaluated: float, word: str
+) -> None:
+    both = kinds.TrainEval((train, train), (evaluated, evaluated))
+    whole = Experiments(("train-eval",), train_eval=both)
+    (told,) = verdicts(made.measured(experiments=whole))
+    assert told.text.startswith(f"{word}: ")
+
+
 def test_a_loss_that_is_not_finite_is_told_as_such() -> None:
     nan = math.nan
     whole = Experiments(
