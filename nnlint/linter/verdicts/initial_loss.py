@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from nnlint.linter.rules.probe.initial_loss import LARGE, SUMMED, is_high
+from nnlint.linter.rules.probe.initial_loss import LARGE, is_high, is_summed
 from nnlint.linter.rules.probe.outcome import loss, mean
 from nnlint.linter.verdicts.base import Verdict
 
