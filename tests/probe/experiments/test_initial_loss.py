@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnlint.linter.experiments import InitialLoss
+from nnlint.linter.outcomes import run_probe_rules
+from nnlint.linter.rules.probe.initial_loss import InitialLossRule
 from nnlint.probe_service import asking
 from nnlint.probe_service.capture.live import capture_live
 from nnlint.probe_service.options import ProbeOptions
+from nnlint.protos.v1 import graph_pb2
 from nnlint.protos.v1 import probe_service_pb2 as pb
 from tests.probe import graphs
 from tests.probe.experiments.kinds import found
@@ -54,7 +57,7 @@ def test_losses_are_those_of_training_mode_at_the_initial_state() -> None:
 
 def test_labels_of_all_batches_are_counted() -> None:
     b = graphs.Builder(batch_size=4)
-    target = graphs.graph_pb2.Tensor.ROLE_TARGET
+    target = graph_pb2.Tensor.ROLE_TARGET
     y = b.tensor(target, (4,), values=[2, 2, 5, 2, 3, 2, 2, 5], dtype=graphs.INT64, batches=2)
     built = b.build(b.cross_entropy(b.linear(b.input(4, 3), 4, 3, 6), y))
     (labels,) = found(built, "initial_loss", pb.InitialLossExperiment(batches=2)).labels
@@ -63,7 +66,7 @@ def test_labels_of_all_batches_are_counted() -> None:
 
 def test_labels_that_are_far_apart_are_not_told() -> None:
     b = graphs.Builder(batch_size=4)
-    target = graphs.graph_pb2.Tensor.ROLE_TARGET
+    target = graph_pb2.Tensor.ROLE_TARGET
     y = b.tensor(target, (4,), values=[-(1 << 62), 0, 1, 1 << 62], dtype=graphs.INT64)
     x = b.call("aten.mul.Tensor", b.input(4), y, shape=(4,))
     x = b.call("aten.mul.Tensor", x, b.parameter(1), shape=(4,))
@@ -155,7 +158,7 @@ def test_the_prior_is_the_entropy_of_the_labels_that_count() -> None:
 def test_an_output_that_is_too_large_begins_far_above_theory() -> None:
     model = _net()
     with torch.no_grad():
-        model[-1].weight.mul_(100)  # type: ignore[index, operator, union-attr]
+        model[-1].weight.mul_(100)  # type: ignore[index]
     result = _initial(model, "cross_entropy")
     assert result.expected == pytest.approx(LN10)
     assert min(result.losses) > 3 * LN10
@@ -165,6 +168,21 @@ def test_an_output_that_is_too_large_begins_far_above_theory() -> None:
 def test_the_batch_taken_twice_tells_a_sum_from_a_mean(reduction: str, ratio: float) -> None:
     result = _initial(_net(), nn.CrossEntropyLoss(reduction=reduction))
     assert result.doubled == pytest.approx(ratio, rel=1e-5)
+
+
+def test_a_loss_that_compares_samples_is_no_sum() -> None:
+    def contrast(z: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(z @ z.T, torch.arange(len(z)))
+
+    options = ProbeOptions(experiments=("initial_loss",))
+    measured = replay(capture_live(_net(), _batch()[0], contrast, options), options)
+    assert measured.experiments.initial_loss is not None
+    doubled = measured.experiments.initial_loss.doubled
+    assert doubled is not None
+    assert not 0.9 < doubled < 1.1
+    assert not 1.9 < doubled < 2.1
+    findings, _ = run_probe_rules(measured, [InitialLossRule])
+    assert not any("summed" in finding.message for finding in findings)
 
 
 def test_batch_norm_and_recurrent_dropout_do_not_disturb_the_ratio() -> None:

@@ -14,6 +14,7 @@ from nnlint.probe_service import asking
 from nnlint.probe_service.capture.live import capture_live
 from nnlint.probe_service.experiments import sweep
 from nnlint.probe_service.options import ProbeOptions
+from nnlint.protos.v1 import graph_pb2
 from nnlint.protos.v1 import probe_service_pb2 as pb
 from tests.probe import graphs
 from tests.probe.experiments.kinds import found
@@ -200,7 +201,7 @@ def _fixed() -> graphs.Built:
     b = graphs.Builder(batch_size=8)
     values = [math.sin(7 * each) for each in range(2 * 8 * 4)]
     labels = [int(values[4 * each] > 0) for each in range(16)]
-    roles = graphs.graph_pb2.Tensor
+    roles = graph_pb2.Tensor
     x = b.tensor(roles.ROLE_INPUT, (8, 4), values=values, batches=2)
     y = b.tensor(roles.ROLE_TARGET, (8,), values=labels, dtype=graphs.INT64, batches=2)
     hidden = b.call("aten.tanh.default", b.linear(x, 8, 4, 16), shape=(8, 16))

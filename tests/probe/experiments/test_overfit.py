@@ -17,6 +17,7 @@ from nnlint.probe_service.asking.losses import Reader
 from nnlint.probe_service.capture.live import capture_live
 from nnlint.probe_service.client.request import ask
 from nnlint.probe_service.options import ProbeOptions
+from nnlint.protos.v1 import graph_pb2
 from nnlint.protos.v1 import probe_service_pb2 as pb
 from tests.probe import graphs
 from tests.probe.experiments.kinds import found
@@ -226,7 +227,7 @@ def test_dropout_is_off_and_batches_come_again() -> None:
 
 def test_a_lucky_batch_is_not_enough() -> None:
     b = graphs.Builder(batch_size=2)
-    roles = graphs.graph_pb2.Tensor
+    roles = graph_pb2.Tensor
     x = b.tensor(roles.ROLE_INPUT, (2, 1), values=[1.0] * 4, batches=2)
     y = b.tensor(roles.ROLE_TARGET, (2,), values=[0, 0, 1, 1], dtype=graphs.INT64, batches=2)
     sure = b.parameter(2, 1, values=[10.0, 0.0])
@@ -359,7 +360,7 @@ def test_equal_samples_with_other_labels_are_told() -> None:
 def _looked_up(rows: int) -> int | str:
     """Return how many batches can be learned of a model that looks up one row for each sample."""
     b = graphs.Builder(batch_size=16)
-    role = graphs.graph_pb2.Tensor.ROLE_INPUT
+    role = graph_pb2.Tensor.ROLE_INPUT
     index = b.tensor(role, (16,), dtype=graphs.INT64, integers={"low": 0, "high": rows})
     table = b.parameter(rows, 1, values=[0.0] * rows)
     x = b.call("aten.embedding.default", table, index, shape=(16, 1))

@@ -9,6 +9,7 @@ from nnlint.probe_service.operators import reviewed
 from nnlint.probe_service.replay.program import Program
 from nnlint.probe_service.replay.schema import signature
 from nnlint.probe_service.replay.switching import _RANDOM, switched
+from nnlint.protos.v1 import graph_pb2
 from tests.probe import graphs
 from tests.probe.replay.running import load
 
@@ -53,7 +54,7 @@ def _recurrent(kind: str) -> graphs.Built:
 
 
 DROPPING = (0.5, True)
-TWO = [(graphs.FLOAT32, SHAPE), (graphs.graph_pb2.SCALAR_TYPE_BOOL, SHAPE)]
+TWO = [(graphs.FLOAT32, SHAPE), (graph_pb2.SCALAR_TYPE_BOOL, SHAPE)]
 RANDOM = {
     "dropout": lambda: _unary("aten.dropout.default", *DROPPING),
     "dropout_": lambda: _unary("aten.dropout_.default", *DROPPING),
