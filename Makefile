@@ -61,6 +61,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/probe_service.py
+	$(BIN)/python benchmarks/lr_range.py
+	$(BIN)/python benchmarks/overfit.py
+	$(BIN)/python benchmarks/mutations.py
 	$(BIN)/python benchmarks/report.py
 
 clean:

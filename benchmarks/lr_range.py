@@ -1,6 +1,6 @@
 """Compare the learning rates that the probe suggests with torch-lr-finder's.
 
-Usage: python benchmarks/lr_range.py [--rounds N] [--write docs/accuracy.md]
+Usage: python benchmarks/lr_range.py [--rounds N] [--write docs/performance.md]
 
 The same models, weights, batches, optimiser and schedule for both: 100 steps from 1e-7 to 10, a
 moving average of 0.05, the steepest descent. The exit code says whether every suggestion is within
