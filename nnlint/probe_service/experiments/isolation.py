@@ -118,7 +118,7 @@ class _Isolation:
         if other is not None:
             there, none = self._compare(other, before, tolerance)
             if there and not none:
-                # Drawn inputs do not say which dimension is the batch, and this one is kept apart.
+                # Dimension 1 may as well be the batch, and is kept apart.
                 compared, leaks = there, {}
         if leaks and self._related():
             compared, leaks = compared - len(leaks), {}
@@ -161,13 +161,23 @@ class _Isolation:
         return _Layout(size, inputs)
 
     def _second_layout(self, first: _Layout) -> _Layout | None:
-        """Return the layout of sequences before samples; None where the user's data say it."""
+        """Return the layout of sequences before samples, None where that is not meant.
+
+        Drawn inputs do not say which dimension is the batch. In the user's data it is the first,
+        unless every target counts as the second one does.
+        """
         tensors = [self.graph.tensors[index] for index in first.inputs]
-        if any(tensor.HasField("digest") for tensor in tensors):
-            return None
         sizes = [tensor.shape[1] for tensor in tensors if len(tensor.shape) > 1]
         if not sizes or sizes[0] < 2:
             return None
+        if any(tensor.HasField("digest") for tensor in tensors):
+            targets = [
+                tensor.shape
+                for tensor in self.graph.tensors
+                if tensor.role == graph_pb2.Tensor.ROLE_TARGET and tensor.shape
+            ]
+            if not targets or any(first.size in shape or shape[0] != sizes[0] for shape in targets):
+                return None
         inputs = {
             index: 1
             for index in first.inputs

@@ -148,6 +148,14 @@ def test_a_recurrent_layer_that_takes_samples_for_time_is_found_with_the_users_b
     assert leak.node is not None
 
 
+def test_targets_tell_that_the_users_batch_is_in_dimension_1() -> None:
+    data, labels = torch.randn(8, 5, 6), torch.randint(4, (5,))
+    measured = _live(
+        Recurrent(), (data, labels), lambda y, t: nn.functional.cross_entropy(y[-1], t)
+    )
+    assert _isolation(measured) == Isolation(compared=1)
+
+
 class Convolved(nn.Module):
     """A network on the nodes of a graph."""
 
