@@ -171,11 +171,11 @@ def test_the_batch_taken_twice_tells_a_sum_from_a_mean(reduction: str, ratio: fl
 
 
 def test_a_loss_that_compares_samples_is_no_sum() -> None:
-    def contrast(z: torch.Tensor) -> torch.Tensor:
+    def contrast(z: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(z @ z.T, torch.arange(len(z)))
 
     options = ProbeOptions(experiments=("initial_loss",))
-    measured = replay(capture_live(_net(), _batch()[0], contrast, options), options)
+    measured = replay(capture_live(_net(), _batch(), contrast, options), options)
     assert measured.experiments.initial_loss is not None
     doubled = measured.experiments.initial_loss.doubled
     assert doubled is not None
