@@ -260,7 +260,9 @@ class _Isolation:
             for node, changed in mixing.changed(before, after, sample, tolerance).items():
                 mixed[node] = mixed.get(node, False) or changed
         origins = {
-            position: mixing.origin(self.program.calls, mixed, self.wanted[position].node)
+            position: mixing.origin(
+                self.graph, self.program.calls, mixed, self.wanted[position].node
+            )
             for position in leaks
         }
         return {position: node for position, node in origins.items() if node is not None}

@@ -6,13 +6,15 @@ part changes by a vector of some length, its projections change by about that le
 
 from __future__ import annotations
 
-import itertools
+import bisect
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from nnlint.probe_service.replay.decode import Call
+from nnlint.probe_service.replay.structure import elements
+from nnlint.protos.v1 import graph_pb2
 
 # Relative to the length of a sample's part. Equal shapes are computed alike, so that what does not
 # depend on the other samples is equal to the bit; this is ten roundings of float32.
@@ -111,35 +113,74 @@ def changed(before: Prints, after: Prints, sample: int, tolerance: float) -> dic
     return found
 
 
-def origin(calls: Sequence[Call], mixed: Mapping[int, bool], node: int) -> int | None:
+def origin(
+    graph: graph_pb2.Graph, calls: Sequence[Call], mixed: Mapping[int, bool], node: int
+) -> int | None:
     """Return the first mixing node that a node depends on through mixing nodes alone.
 
     A dimension may be as large as the batch by chance; what is mixed along such a one does not go
-    on to the output. Nodes without samples (of a batch and a dimension in one) are followed.
+    on to the output. Nodes without samples (of a batch and a dimension in one) are followed. Where
+    one of these reduces the samples before the mixing node (a mean over the batch), it is meant.
 
     Args:
-        calls: The nodes.
+        graph: The graph.
+        calls: Its nodes, decoded.
         mixed: For each node with samples whether it mixes them.
         node: Where to begin.
     """
     producers = {slot: call.node for call in calls for slot in call.results}
-    reached: set[int] = set()
-    waiting = [node] if mixed.get(node, True) else []
-    while waiting:
-        here = waiting.pop()
-        reached.add(here)
-        waiting += [
-            before
-            for before in _before(calls[here], producers)
-            if before not in reached and mixed.get(before, True)
-        ]
-    found = sorted(each for each in reached if mixed.get(each, False))
+
+    def before(here: int) -> list[int]:
+        return [producers[slot] for slot in calls[here].operands if slot in producers]
+
+    def reached(start: int, *, passing: bool) -> set[int]:
+        """Return what leads to a node, through nodes without samples and perhaps mixing ones."""
+        found, waiting = set(), [start]
+        while waiting:
+            here = waiting.pop()
+            found.add(here)
+            waiting += [
+                each
+                for each in before(here)
+                if each not in found and (each not in mixed or (passing and mixed[each]))
+            ]
+        return found
+
+    found = []
+    if mixed.get(node, True):
+        found = [each for each in reached(node, passing=True) if mixed.get(each, False)]
     # What is written through another view of an output does not show in its operands.
-    return next(itertools.chain(found, sorted(n for n, each in mixed.items() if each)), None)
+    first = min(found or [each for each, mixes in mixed.items() if mixes], default=None)
+    if first is None:
+        return None
+    inner = [each for each in reached(first, passing=False) if each != first]
+    return min((each for each in inner if _reduces(graph, calls[each])), default=first)
 
 
-def _before(call: Call, producers: Mapping[int, int]) -> Iterator[int]:
-    return (producers[slot] for slot in call.operands if slot in producers)
+def _reduces(graph: graph_pb2.Graph, call: Call) -> bool:
+    """Tell whether a node makes one of all samples: by its sizes, which are divided by theirs."""
+    size = graph.batch_size
+    results = [elements(each.shape) for each in graph.nodes[call.node].outputs if each.dtype]
+    shapes = _operands(graph, call)
+    return bool(results) and any(
+        size in shape and elements(shape) and elements(shape) % (max(results[0], 1) * size) == 0
+        for shape in shapes
+    )
+
+
+def _operands(graph: graph_pb2.Graph, call: Call) -> Iterator[Sequence[int]]:
+    slot = len(graph.tensors)
+    starts = []
+    for node in graph.nodes:
+        starts.append(slot)
+        slot += len(node.outputs)
+    for operand in call.operands:
+        if operand < len(graph.tensors):
+            if graph.tensors[operand].role == graph_pb2.Tensor.ROLE_INPUT:
+                yield graph.tensors[operand].shape
+        else:
+            maker = bisect.bisect_right(starts, operand) - 1
+            yield graph.nodes[maker].outputs[operand - starts[maker]].shape
 
 
 def _differ(one: torch.Tensor, other: torch.Tensor, sample: int, tolerance: float) -> bool:
