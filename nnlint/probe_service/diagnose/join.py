@@ -22,6 +22,8 @@ Verdict = Literal["confirmed", "refuted", "not-seen"]
 
 # Rules whose place is one operation: a module has many.
 _BY_LINE = frozenset({"non-finite"})
+# Rules about the whole model, whose place is its class.
+_OF_MODEL = frozenset({"cannot-overfit", "initial-loss"})
 # Certain without a run: a probe can show what comes of it, and says nothing by its silence.
 _CERTAIN = frozenset({"constant-init", "relu-on-logits", "discarded-result"})
 _PLACES = frozenset({"built", "call"})
@@ -65,7 +67,7 @@ def join(
         elif (text := _refutation(finding, measured)) is not None:
             joined.append(_marked(finding, "refuted", by, text, Severity.NOTE))
         else:
-            text = f"not seen in {measured.steps} steps"
+            text = f"not seen in {measured.steps} steps" if measured.steps else "not seen"
             joined.append(_marked(finding, "not-seen", by, text))
     return (*joined, *found)
 
@@ -83,6 +85,8 @@ def _places(finding: Finding) -> set[tuple[str, int]]:
 
 def _match(static: Finding, probe: Finding) -> bool:
     """Return whether two findings are about the same layer or line."""
+    if probe.rule in _OF_MODEL:
+        return True
     if probe.rule in _BY_LINE:
         place: Location = probe.location
         return (place.path, place.line) in _places(static)

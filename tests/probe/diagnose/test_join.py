@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nnlint.linter.experiments import Attempt, Experiments, Overfit
 from nnlint.linter.findings import Check, Finding, Location, Related, Severity
 from nnlint.linter.measured import Measured
 from nnlint.linter.outcomes import run_probe_rules
@@ -92,6 +93,22 @@ def test_a_risk_is_confirmed_by_its_line_and_not_by_its_module() -> None:
     assert verdict(static) == "confirmed"
     static, _ = joined(finding("log-unguarded", 31, "fc0"), bad)
     assert verdict(static) == "not-seen"
+
+
+def test_samples_that_cannot_be_learned_confirm_a_wrong_output_of_the_same_model() -> None:
+    tried = Overfit(56, (Attempt(0.01, (2.3, 1.5), reached=False),), steps=400)
+    asked = Experiments(("overfit",), overfit=tried)
+    stuck = dataclasses.replace(HEALTHY, experiments=asked, losses=())
+    static, _ = joined(finding("softmax-before-cross-entropy", 30, "head"), stuck)
+    assert verdict(static) == "confirmed"
+
+
+def test_samples_that_are_learned_say_that_it_was_not_seen_without_counting_steps() -> None:
+    tried = Overfit(56, (Attempt(0.01, (2.3, 0.01), reached=True),), steps=400)
+    asked = Experiments(("overfit",), overfit=tried)
+    learned = dataclasses.replace(HEALTHY, experiments=asked, losses=())
+    static, _ = joined(finding("softmax-before-cross-entropy", 30, "head"), learned)
+    assert static.evidence["probe"]["message"] == "not seen"
 
 
 def test_gradients_that_arrive_refute_a_cut_and_missing_ones_confirm_it() -> None:
