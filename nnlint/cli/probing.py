@@ -173,7 +173,7 @@ def _baseline(path: str) -> Callable[[Report], Comparison] | None:
     """Return what compares a report with an earlier one, which is read before anything is run."""
     if not path:
         return None
-    from nnlint.cli.baseline import read_baseline
+    from nnlint.linter.baseline import read_baseline
     from nnlint.linter.comparison import compare
 
     earlier = read_baseline(path)

@@ -6,6 +6,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
+from nnlint.linter.comparison import Comparison
 from nnlint.linter.findings import Finding, Outcome, Report, Severity
 from nnlint.linter.notebook import written
 from nnlint.linter.probed import Layer, Probed, layers
@@ -25,6 +26,8 @@ def render(report: Report) -> str:
     parts = [_probe(probed) for probed in report.probes]
     if report.findings:
         parts.append(_table([_HEADER, *(_row(finding, report) for finding in report)]))
+    if report.comparison is not None:
+        parts.append(_comparison(report.comparison))
     return "\n\n".join([*parts, counts(report)])
 
 
@@ -82,6 +85,22 @@ def _magnitude(value: float | None) -> str:
 
 def _clean(text: str) -> str:
     return "".join(c if unicodedata.category(c)[0] != "C" else "?" for c in text)
+
+
+def _comparison(comparison: Comparison) -> str:
+    """Return how much has changed; `Report.comparison` has what."""
+    lines = [f"compared with {comparison.baseline}:"]
+    for model in comparison.models:
+        counts = (
+            (model.new_findings, "new findings"),
+            (model.gone_findings, "gone findings"),
+            (model.layers, "changed layers"),
+            (model.new_layers, "new layers"),
+            (model.gone_layers, "gone layers"),
+        )
+        told = [f"{word}: {len(found)}" for found, word in counts if found]
+        lines.append(f"{model.model}: {', '.join(told) or 'nothing has changed'}")
+    return "\n".join(map(_clean, lines))
 
 
 def _row(finding: Finding, report: Report) -> tuple[str, str, str, str]:

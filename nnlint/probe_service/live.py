@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from nnlint.linter.baseline import read_baseline
+from nnlint.linter.comparison import compare
 from nnlint.linter.findings import Report
 from nnlint.linter.live import lint
 from nnlint.linter.rules.base import rule_by_key
@@ -67,6 +69,7 @@ def probe(
     max_norm: float = MAX_NORM,
     clip_steps: int = CLIP_STEPS,
     seeds: int = SEEDS,
+    baseline: str = "",
     token_file: str = "",
     tls: bool = False,
     tls_ca: str = "",
@@ -113,6 +116,7 @@ def probe(
         max_norm: Largest norm of all gradients together, where they are clipped.
         clip_steps: Steps without and with clipping.
         seeds: Initialisations beside the module's own.
+        baseline: JSON report of an earlier probe; the report's `comparison` says what has changed.
         token_file: File with the server's token; the environment's NNLINT_TOKEN without it.
         tls: Whether to encrypt and trust the system's authorities.
         tls_ca: File with the authorities that sign the server's certificate.
@@ -122,7 +126,8 @@ def probe(
         ignore: Names, codes or prefixes of rules to leave out.
 
     Raises:
-        UsageError: An argument is not of a form named above, or a rule is unknown.
+        UsageError: An argument is not of a form named above, a rule is unknown, or the baseline
+            cannot be read.
         CaptureError: The model cannot be captured.
         ServiceError: The server cannot be reached, or does not run it.
     """
@@ -153,6 +158,7 @@ def probe(
         seeds=seeds,
     )
     check_options(options)
+    earlier = read_baseline(baseline) if baseline else ()
     address = None
     if server is not None:
         address = parse_address(
@@ -183,7 +189,10 @@ def probe(
         outcome = session.probe(captured, options, capture)
     report = with_probe(report, judge(outcome, options, rules, server=server or ""))
     ran = frozenset(rule.code for rule in rules) - {rule_by_key()["unused-suppression"].code}
-    return apply(report, report.sources, ran)
+    report = apply(report, report.sources, ran)
+    if earlier:
+        report = dataclasses.replace(report, comparison=compare(report, earlier, baseline))
+    return report
 
 
 def _inputs(model: torch.nn.Module, batch: Any) -> Any:

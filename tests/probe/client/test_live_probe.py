@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import nnlint
+from nnlint.cli.formats import RenderOptions, load_format
 from nnlint.errors import UsageError
 from nnlint.probe_service.client import embedded
 from nnlint.probe_service.client.embedded import Embedded
@@ -172,3 +174,20 @@ def test_the_function_is_found_without_importing_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+def test_a_report_is_compared_with_an_earlier_one(server: str, batch: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before = nnlint.probe(Net(), batch, "cross_entropy", server, samples=0)
+    path = tmp_path / "before.json"
+    path.write_text(load_format("json").render(before, RenderOptions()))
+    model = Net()
+    nn.init.normal_(model.fc2.weight, std=10.0)
+    after = nnlint.probe(model, batch, "cross_entropy", server, samples=0, baseline=str(path))
+    assert before.comparison is None
+    assert after.comparison is not None
+    (found,) = after.comparison.models
+    assert "fc1" in {each.layer for each in found.layers}
+    assert f"compared with {path}:\nNet: " in str(after)
+    with pytest.raises(UsageError, match="cannot read"):
+        nnlint.probe(Net(), batch, "cross_entropy", server, baseline=str(tmp_path / "missing"))

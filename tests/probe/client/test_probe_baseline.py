@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnlint.cli.baseline import read_baseline
 from nnlint.cli.formats import RenderOptions, load_format
 from nnlint.cli.formats.json import json_schema
 from nnlint.errors import UsageError
+from nnlint.linter.baseline import read_baseline
 from nnlint.linter.comparison import Comparison, compare
 from nnlint.linter.experiments import Experiments
 from nnlint.linter.findings import Finding, Location, Report, Severity
@@ -188,6 +188,17 @@ def test_the_comparison_as_text_is_short(verbose: bool, tmp_path: Path, golden: 
     assert "\x1b" not in text
     name = "probe-comparison-verbose" if verbose else "probe-comparison"
     golden(HERE / "golden" / f"{name}.txt", text)
+
+
+def test_a_printed_report_counts_what_has_changed(tmp_path: Path) -> None:
+    report = dataclasses.replace(comparison(tmp_path), probes=(), findings=())
+    assert str(report).splitlines()[:5] == [
+        "compared with old.json:",
+        "Net: new findings: 1, gone findings: 1, changed layers: 2, new layers: 1, gone layers: 1",
+        "Deep: changed layers: 13",
+        "Same: nothing has changed",
+        "",
+    ]
 
 
 def test_the_comparison_as_json_follows_the_schema(tmp_path: Path) -> None:
