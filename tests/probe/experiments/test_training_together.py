@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -10,11 +11,17 @@ from torch import nn
 
 import nnlint
 from nnlint.linter.experiments import Experiments
+from nnlint.probe_service import asking
+from nnlint.probe_service.capture.live import capture_live
 from nnlint.probe_service.client.embedded import Embedded
-from nnlint.protos.v1 import measurement_pb2
+from nnlint.probe_service.options import ProbeOptions
+from nnlint.protos.v1 import graph_pb2, measurement_pb2
 from nnlint.protos.v1 import probe_service_pb2 as pb
 from tests.probe import graphs
+from tests.probe.experiments.kinds import found
+from tests.probe.probing import LIMITS
 from tests.probe.replay.running import answered, load
+from tests.probe.server.generated import fill
 
 ADAMW = pb.Optimizer(
     learning_rate=0.01, adamw=pb.Optimizer.AdamW(beta1=0.9, beta2=0.999, epsilon=1e-8)
@@ -63,8 +70,6 @@ def test_together_each_finds_what_it_finds_alone(built: graphs.Built, order: int
 
 
 def test_the_program_is_bit_identical_after_all_of_them() -> None:
-    from tests.probe.experiments.kinds import found
-
     built = graphs.convnet()
     program, other = load(built), load(built)
     for each in EXPERIMENTS[:-1]:
@@ -130,3 +135,19 @@ def test_a_server_tells_the_initial_loss(served: Experiments) -> None:
     assert served.initial_loss.doubled == pytest.approx(1.0)
     assert served.initial_loss.prior is not None
     assert len(served.initial_loss.losses) == 4
+
+
+def test_whatever_a_server_answers_is_read_without_an_error() -> None:
+    captured = capture_live(Net(), None, "cross_entropy", ProbeOptions())
+    graph = graph_pb2.Graph.FromString(captured.graph)
+    subject = asking.Subject(captured, graph, ProbeOptions(), LIMITS)
+    chance = random.Random(0)  # noqa: S311 - messages of a test
+    read: dict[str, set[bool]] = {}
+    for _ in range(300):
+        answer = measurement_pb2.ExperimentResult()
+        for kind in ("initial_loss", "overfit", "lr_range", "clip"):
+            module = asking.find(kind)
+            assert module is not None
+            told = module.read(fill(getattr(answer, kind), chance), subject)
+            read.setdefault(kind, set()).add(told is None)
+    assert set(map(frozenset, read.values())) == {frozenset({True, False})}
