@@ -11,7 +11,7 @@ import torch
 from nnlint.probe_service.replay import memory, shapes
 from nnlint.probe_service.replay.run import sentence
 from nnlint.protos.v1 import graph_pb2, measurement_pb2, probe_service_pb2
-from tests.probe import graphs
+from tests.probe import graphs, probing
 from tests.probe.replay.running import CPU, answered, probe
 
 Result = measurement_pb2.Result
@@ -282,3 +282,30 @@ def mutate(graph: graph_pb2.Graph, chance: random.Random) -> None:
     else:
         tensor = chance.choice(graph.tensors)
         tensor.requires_grad = not tensor.requires_grad
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_of_embeddings_are_run_though_kernels_differ_in_what_they_keep(mode: str) -> None:
+    text = f"""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bag = nn.EmbeddingBag(50, 8, mode="{mode}")
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.bag(x))
+
+
+def train(x, labels):
+    net = Net()
+    F.cross_entropy(net(x), labels).backward()
+"""
+    measured = probing.replay(probing.capture_text(text))
+    assert len(measured.losses) == 3
+    assert all(parameter.gradient_rms[0] for parameter in measured.parameters)
