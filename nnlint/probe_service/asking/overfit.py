@@ -21,6 +21,8 @@ _SHARE = 0.05
 # and where that is too small or too large for a model, one ten times as large and as small.
 _RATES = (1e-3, 1e-2, 1e-4)
 _MOST_OPTIMIZERS = 8
+# They are kept on the device; the samples that are wanted may be in batches of one.
+_MOST_BATCHES = 64
 
 
 def ask(subject: Subject) -> pb.OverfitExperiment | str:
@@ -67,10 +69,10 @@ def _optimizers(subject: Subject) -> Sequence[pb.Optimizer]:
 
 def check(field: str, experiment: pb.OverfitExperiment, limits: pb.Limits) -> Iterator[Violation]:
     """Yield what is wrong with settings."""
-    for name in ("batches", "steps"):
+    for name, most in (("batches", _MOST_BATCHES), ("steps", limits.steps)):
         value = getattr(experiment, name)
-        if not 1 <= value <= limits.steps:
-            yield Violation(f"{field}.{name}", f"{value} is not from 1 to {limits.steps}")
+        if not 1 <= value <= most:
+            yield Violation(f"{field}.{name}", f"{value} is not from 1 to {most}")
     if not math.isfinite(experiment.floor):
         yield Violation(f"{field}.floor", f"{experiment.floor:g} is not finite")
     if not 0 < experiment.share <= 1:

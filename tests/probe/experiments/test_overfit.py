@@ -387,7 +387,7 @@ def test_more_steps_than_the_server_makes_are_not_asked_for() -> None:
     ("changes", "field"),
     [
         ({"batches": 0}, "e.batches"),
-        ({"batches": 100_000}, "e.batches"),
+        ({"batches": 65}, "e.batches"),
         ({"steps": 0}, "e.steps"),
         ({"steps": 100_000}, "e.steps"),
         ({"floor": math.nan}, "e.floor"),
