@@ -173,7 +173,6 @@ class Fake(probe_service_pb2_grpc.ProbeServiceServicer):
                     self.stored[current] = content
 
     def RunProbe(self, request: Any, context: Any) -> Any:  # noqa: N802
-        context.add_callback(self.cancelled.set)
         script = self._next("run", request, context)
         events = script(request, context) if script else whole_story()
         return (pb.RunProbeResponse(event=event) for event in events)
@@ -185,6 +184,7 @@ class Fake(probe_service_pb2_grpc.ProbeServiceServicer):
 
     def CancelProbe(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._next("cancel", request, context)
+        self.cancelled.set()  # the stream of an interrupted client may never end by itself
         return pb.CancelProbeResponse()
 
 
