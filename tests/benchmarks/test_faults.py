@@ -52,7 +52,9 @@ def test_an_edit_that_finds_nothing_raises(edit) -> None:
 
 
 def test_lines_are_added_to_the_end_of_the_last_init_and_import_what_they_use() -> None:
-    text = after_init("self.act = F.relu")("import torch\n" + MODEL + "\n    def forward(self): ...\n")
+    text = after_init("self.act = F.relu")(
+        "import torch\n" + MODEL + "\n    def forward(self): ...\n"
+    )
     assert "import torch\nimport torch.nn.functional as F\n" in text
     assert "        super().__init__()\n        self.act = F.relu\n\n    def forward" in text
 

@@ -124,7 +124,9 @@ class _Dry:
             for call in self.decoded.calls:
                 if journal is not None:
                     journal(call.node)
-                for slot, result in zip(call.results, self._results(call, frees[call.node]), strict=True):
+                for slot, result in zip(
+                    call.results, self._results(call, frees[call.node]), strict=True
+                ):
                     self.values[slot] = result
                     self.book.hold(result)
                 self.book.settle()
