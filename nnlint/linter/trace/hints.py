@@ -22,6 +22,10 @@ IMAGE = 32
 # The largest image that is believed to be meant.
 LARGEST = 512
 
+# Frames, height and width of videos: those of the Kinetics data set, as models take them.
+VIDEOS = ((16, 112, 112), (16, 224, 224))
+
+_CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 _RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 
 
@@ -34,12 +38,14 @@ class Facts:
         vocabulary: Entries of its smallest embedding, None without one.
         image: Height and width of the images that it was built for.
         recurrent: Its recurrent layers.
+        video: Channels of the videos that its first convolution takes, None for other models.
     """
 
     batch: int
     vocabulary: int | None = None
     image: tuple[int, int] = (IMAGE, IMAGE)
     recurrent: tuple[torch.nn.Module, ...] = ()
+    video: int | None = None
 
     @classmethod
     def of(cls, model: torch.nn.Module, batch: int) -> Facts:
@@ -51,7 +57,12 @@ class Facts:
         ]
         found = tuple(m for m in model.modules() if isinstance(m, _RECURRENT))
         image = next(filter(None, map(_image_size, model.modules())), (IMAGE, IMAGE))
-        return cls(batch, min(sizes, default=None), image, found)
+        return cls(batch, min(sizes, default=None), image, found, _video_channels(model))
+
+
+def _video_channels(model: torch.nn.Module) -> int | None:
+    first = next((m for m in model.modules() if isinstance(m, _CONVOLUTIONS)), None)
+    return first.in_channels if isinstance(first, torch.nn.Conv3d) else None
 
 
 def _image_size(module: torch.nn.Module) -> tuple[int, int] | None:
@@ -78,6 +89,12 @@ def alternatives(parameter: inspect.Parameter, facts: Facts) -> list[Value]:
             break
     found += _anything(facts)
     return list(dict.fromkeys(found))
+
+
+def videos(facts: Facts) -> list[Value]:
+    """Return videos of usual sizes, where the model takes any: large, and so no first try."""
+    channels = facts.video
+    return [] if channels is None else [Drawn((facts.batch, channels, *s)) for s in VIDEOS]
 
 
 def _anything(facts: Facts) -> list[Value]:

@@ -35,7 +35,7 @@ from nnlint.linter.trace.arguments import (
 )
 from nnlint.linter.trace.convert import BuiltAt
 from nnlint.linter.trace.ghost import Ghost
-from nnlint.linter.trace.hints import Facts, alternatives
+from nnlint.linter.trace.hints import Facts, alternatives, videos
 from nnlint.linter.trace.positions import UserCode
 from nnlint.linter.trace.recorded import Run, run
 from nnlint.linter.trace.repair import SIZED, SURE, UNSURE, repairs, sources
@@ -44,6 +44,11 @@ from nnlint.linter.trace.wishes import is_fixed, misfit, needed
 # Not 2 or 3, which is what a tuple of inputs is unpacked into.
 BATCH = 4
 MAX_RUNS = 120
+# Runs after which large inputs are tried.
+LARGE_RUNS = 12
+_BEFORE_ALL = 1 << 30
+# The time of a search that comes further and further, as a multiple of that of one that does not.
+MOST_TIMES = 2.0
 # Runs that end in the very same error, after which no other argument is expected to help.
 MAX_ALIKE = 20
 # Seconds of processor time for the search, and for one run.
@@ -113,7 +118,7 @@ class Solver:
         self._built_at = built_at
         self._passed = passed
         self._seconds = seconds
-        self._until = 0.0
+        self._until = self._latest = 0.0
         self._runs: dict[str, Run] = {}
         self._parameters = tuple(_needed(model, passed))
         self._optional = tuple(_optional(model, passed))
@@ -125,7 +130,8 @@ class Solver:
 
     def solve(self) -> Solved | None:
         """Return the first arguments found."""
-        self._until = time.thread_time() + self._seconds
+        now = time.thread_time()
+        self._until, self._latest = now + self._seconds, now + MOST_TIMES * self._seconds
         for batch in self._batches():
             found = self._with_batch(batch)
             if found is not None:
@@ -183,7 +189,6 @@ class Solver:
         queue: list[tuple[int, int, int, State | _Sized]] = []
         order = itertools.count()
         seen: set[str] = set()
-        until = self._until
         count = itertools.count()
         alike = 0
         fallback: Solved | None = None
@@ -198,10 +203,13 @@ class Solver:
                 heapq.heappush(queue, (-progress, certainty, next(order), candidate))
 
         push(0, SURE, {name: values[0] for name, values in options.items()})
-        while queue and next(count) < MAX_RUNS and time.thread_time() < until:
+        while queue and (number := next(count)) < MAX_RUNS and time.thread_time() < self._until:
+            if number == LARGE_RUNS:
+                for video, name in itertools.product(videos(facts), options):
+                    push(_BEFORE_ALL, SURE, {**{n: v[0] for n, v in options.items()}, name: video})
             progress, _, _, candidate = heapq.heappop(queue)
             if isinstance(candidate, _Sized):
-                found = self._size(candidate, until)
+                found = self._size(candidate)
                 if found is None:
                     continue
                 candidate = found
@@ -220,6 +228,8 @@ class Solver:
                 continue
             if self.last is None or tried.progress > self.last.progress:
                 self.last = tried
+                # A search that comes further is worth as much time again.
+                self._until = min(time.thread_time() + self._seconds, self._latest)
             alike = alike + 1 if _alike(self.last, tried) else 0
             if alike >= MAX_ALIKE:
                 break
@@ -234,7 +244,7 @@ class Solver:
                     push(min(reached, -progress), UNSURE, {**candidate, name: value})
         return fallback
 
-    def _size(self, sized: _Sized, until: float) -> dict[str, Value] | None:
+    def _size(self, sized: _Sized) -> dict[str, Value] | None:
         """Find the size for which the call gets what it needs, or is passed."""
         value = at(sized.state, sized.path)
         assert isinstance(value, Drawn)
@@ -242,7 +252,7 @@ class Solver:
         low, high = 0, 0
         size = start
         for _ in range(24):
-            if time.thread_time() > until or not 0 < size <= MAX_SIZE:
+            if time.thread_time() > self._until or not 0 < size <= MAX_SIZE:
                 return None
             shape = tuple(size if i in sized.dims else s for i, s in enumerate(value.shape))
             state = put(sized.state, sized.path, replace(value, shape=shape, guessed=False))
