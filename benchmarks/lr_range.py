@@ -13,10 +13,12 @@ Needs torch-lr-finder: pip install --group bench
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import importlib.util
 import io
 import math
+import multiprocessing
 import os
 import sys
 import time
@@ -86,7 +88,16 @@ CASES = (
 
 
 def theirs(case: Case) -> tuple[float, float]:
-    """Return torch-lr-finder's suggestion, and the seconds of its steps."""
+    """Return torch-lr-finder's suggestion, and the seconds of its steps, in a process of its own.
+
+    So is every probe: the first step of a process sets up what all later ones find.
+    """
+    fork = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=fork) as alone:
+        return alone.submit(_theirs, case).result()
+
+
+def _theirs(case: Case) -> tuple[float, float]:
     os.environ.setdefault("MPLBACKEND", "Agg")
     from torch_lr_finder import LRFinder
 

@@ -128,7 +128,7 @@ class _Gradients:
         for each in range(passes):
             step = made + each
             program.inputs(step)
-            torch.manual_seed(program.step_seed(step))
+            program.seed_step(step)
             with torch.no_grad():
                 program.forward(
                     journal=self.context.journal, watch=self.activity.watch, gradients=False

@@ -35,7 +35,7 @@ def run(experiment: pb.InitialLossExperiment, context: Context) -> None:
         made = program.inputs(step)
         for index, seen in targets.items():
             seen.append(made[index].detach().reshape(-1).cpu())
-        torch.manual_seed(program.step_seed(step))
+        program.seed_step(step)
         loss = float(program.forward(journal=context.journal, gradients=False))
         found.losses.append(loss)
         context.progress(step + 1, experiment.batches, loss, 0.0)

@@ -235,7 +235,7 @@ class _Isolation:
         inputs = program.inputs(0)
         if layout is not None and not _replace(inputs, layout, sample):
             return False
-        torch.manual_seed(program.step_seed(0))
+        program.seed_step(0)
         with torch.no_grad():
             loss = program.forward(
                 journal=self.context.journal, inspector=inspector, gradients=False

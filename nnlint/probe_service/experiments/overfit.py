@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import deque
 
-import torch
-
 from nnlint.probe_service.experiments.base import Context
 from nnlint.probe_service.experiments.needs import Needs
 from nnlint.probe_service.replay import optimise
@@ -55,7 +53,7 @@ def _initial(program: Program, batches: int, context: Context) -> float:
     losses = []
     for step in range(batches):
         program.inputs(step)
-        torch.manual_seed(program.step_seed(step))
+        program.seed_step(step)
         losses.append(float(program.forward(journal=context.journal, gradients=False)))
         context.progress(step + 1, batches, losses[-1], 0.0)
     return sum(losses) / batches

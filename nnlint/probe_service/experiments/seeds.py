@@ -72,7 +72,7 @@ def _gradients(context: Context) -> tuple[float, list[float]]:
     """Return the loss of the first batch, and the root mean square of each parameter's gradient."""
     program = context.program
     program.inputs(0)
-    torch.manual_seed(program.step_seed(0))
+    program.seed_step(0)
     loss = program.forward(journal=context.journal)
     program.backward(loss)
     found = [loss.detach().double().reshape(())]

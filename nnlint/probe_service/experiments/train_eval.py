@@ -64,7 +64,7 @@ class _Passes:
     def make(self, program: Program, step: int, seed: int) -> float:
         """Make a pass without gradients and return its loss."""
         program.inputs(step)
-        torch.manual_seed(seed)
+        program.seed_stream(seed)
         # The journal counts nodes of the graph in training mode.
         own = program is self._context.program
         with torch.no_grad():

@@ -89,7 +89,7 @@ class Trainer:
     def prepare(self, step: int) -> None:
         """Set inputs and random stream of a step, and forget the gradients of the one before."""
         self.program.inputs(step)
-        torch.manual_seed(self.program.step_seed(step))
+        self.program.seed_step(step)
         self.program.clear_gradients()
 
     def bare(

@@ -206,6 +206,19 @@ class Program:
             self._values[index] = value
         return made
 
+    def seed_step(self, step: int) -> None:
+        """Begin the random stream of a step."""
+        self.seed_stream(self.step_seed(step))
+
+    def seed_stream(self, seed: int) -> None:
+        """Seed what the operators draw from, as torch.manual_seed does for this device.
+
+        torch.manual_seed itself formats the stack for each kind of device that is not there.
+        """
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
+
     def step_seed(self, step: int) -> int:
         """Return the seed of the random stream of a step: dropout draws from it in both worlds."""
         return stream(self.seed, step % len(self._held) if self._held else step)
