@@ -60,6 +60,11 @@ class Facts:
         return cls(batch, min(sizes, default=None), image, found, _video_channels(model))
 
 
+def takes_videos(model: torch.nn.Module) -> bool:
+    """Tell whether the first convolution of a model is three-dimensional."""
+    return _video_channels(model) is not None
+
+
 def _video_channels(model: torch.nn.Module) -> int | None:
     first = next((m for m in model.modules() if isinstance(m, _CONVOLUTIONS)), None)
     return first.in_channels if isinstance(first, torch.nn.Conv3d) else None

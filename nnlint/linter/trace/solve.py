@@ -35,7 +35,7 @@ from nnlint.linter.trace.arguments import (
 )
 from nnlint.linter.trace.convert import BuiltAt
 from nnlint.linter.trace.ghost import Ghost
-from nnlint.linter.trace.hints import Facts, alternatives, videos
+from nnlint.linter.trace.hints import Facts, alternatives, takes_videos, videos
 from nnlint.linter.trace.positions import UserCode
 from nnlint.linter.trace.recorded import Run, run
 from nnlint.linter.trace.repair import SIZED, SURE, UNSURE, repairs, sources
@@ -180,7 +180,9 @@ class Solver:
         """Yield batches: the one that the model was built for, a small one, a single sample."""
         told = getattr(self._model, "batch_size", None)
         found = [told] if isinstance(told, int) and 0 < told <= 64 else []
-        yield from dict.fromkeys((*found, BATCH, 1))
+        # Of videos one is enough: four would take seconds each time.
+        usual = (1, BATCH) if takes_videos(self._model) else (BATCH, 1)
+        yield from dict.fromkeys((*found, *usual))
 
     def _with_batch(self, batch: int) -> Solved | None:
         facts = Facts.of(self._model, batch)

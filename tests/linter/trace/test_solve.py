@@ -6,7 +6,9 @@ import types
 
 import pytest
 import torch
+from torch import nn
 
+import nnlint
 from nnlint.linter.trace.arguments import Drawn, Fixed, Keyed, Several, State
 from nnlint.linter.trace.positions import UserCode
 from nnlint.linter.trace.solve import Solved, Solver, rebatch
@@ -423,3 +425,24 @@ def forward(self, images):
 """,
     )
     assert shapes(found.state) == {"images": (4, 3, 40, 48)}
+
+
+class Video(nn.Module):
+    """Takes videos of one size alone, as those with learned positions do."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv3d(3, 8, (2, 16, 16), (2, 16, 16))
+        self.positions = nn.Parameter(torch.zeros(1, 8 * 14 * 14, 8))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        if x.shape[0] > 64:
+            x = x[:64]
+        return self.head((x + self.positions).mean(1))
+
+
+def test_a_model_that_takes_whole_videos_alone_gets_one():
+    (model,) = nnlint.lint(Video()).models
+    assert model.analysed, model.reason
