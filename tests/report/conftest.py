@@ -22,7 +22,8 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+# Not for the session: until it is closed, its event loop runs, and other tests start their own.
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
     """A headless Chromium with a profile of its own."""
     path = shutil.which("chromium") or shutil.which("google-chrome")

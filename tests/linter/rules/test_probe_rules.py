@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnlint.linter.experiments import (
+    NAMES,
+    Attempt,
+    Experiments,
+    InitialLoss,
+    Inputs,
+    InputStatistics,
+    Isolation,
+    Leak,
+    LearningRateRange,
+    Overfit,
+    TrainEval,
+)
 from nnlint.linter.findings import Finding, Outcome
 from nnlint.linter.measured import Measured, MeasuredNode, MeasuredParameter, Units
 from nnlint.linter.outcomes import run_probe_rules
 from nnlint.linter.rules.base import Category, ProbeRule, all_rules, rule_by_key
-from tests.probe.diagnose.judging import HEALTHY, judge
+from tests.probe.diagnose.judging import HEALTHY, WHOLE, judge
 from tests.probe.diagnose.made import (
     CLASS_LINE,
     origin,
@@ -23,28 +35,29 @@ PROBE_RULES = [rule for rule in all_rules() if issubclass(rule, ProbeRule)]
 
 
 def test_the_catalogue_of_probe_rules_is_complete() -> None:
-    numbers = [801, 802, 803, 804, 805, 806, 807, 810]
-    assert [rule.code for rule in PROBE_RULES] == [f"NNL{number}" for number in numbers]
+    assert [rule.code for rule in PROBE_RULES] == [f"NNL{number}" for number in range(801, 815)]
     assert {rule.category for rule in PROBE_RULES} == {Category.PROBE}
 
 
-def test_static_rules_name_probe_rules_that_exist_or_are_to_come() -> None:
-    to_come = {"batch-leak", "cannot-overfit", "initial-loss"}
+def test_static_rules_name_probe_rules_that_exist() -> None:
     named = {rule.probe for rule in all_rules() if rule.probe}
-    assert named <= to_come | {rule.name for rule in PROBE_RULES}
+    assert named <= {rule.name for rule in PROBE_RULES}
+
+
+def test_rules_name_experiments_that_exist() -> None:
+    assert {rule.experiment for rule in PROBE_RULES} <= set(NAMES)
 
 
 @pytest.mark.parametrize("rule", PROBE_RULES, ids=lambda rule: rule.name)
 def test_a_healthy_measurement_is_silent(rule: type[ProbeRule]) -> None:
-    given_rate = dataclasses.replace(HEALTHY, optimizer_given=True)
-    assert judge(rule.name, given_rate) == []
-    _, checks = run_probe_rules(given_rate, [rule])
-    assert checks[0].outcome is Outcome.PASSED
+    assert judge(rule.name, WHOLE) == []
+    _, checks = run_probe_rules(WHOLE, [rule])
+    assert checks[0].outcome is Outcome.PASSED, checks[0].reason
 
 
 @pytest.mark.parametrize("rule", PROBE_RULES, ids=lambda rule: rule.name)
 def test_nothing_measured_is_not_checked_and_no_crash(rule: type[ProbeRule]) -> None:
-    empty = Measured("Net", CLASS_LINE, 0, (), (), ())
+    empty = Measured("Net", CLASS_LINE, 0, (), (), (), experiments=Experiments(NAMES))
     findings, checks = run_probe_rules(empty, [rule])
     assert findings == ()
     assert checks[0].outcome is Outcome.NOT_CHECKED
@@ -62,8 +75,14 @@ def test_a_rule_that_crashes_is_reported_and_the_others_go_on() -> None:
 
 
 def test_rules_about_graphs_do_not_judge_a_probe() -> None:
-    _, checks = run_probe_rules(HEALTHY, all_rules())
+    _, checks = run_probe_rules(WHOLE, all_rules())
     assert [check.code for check in checks] == [rule.code for rule in PROBE_RULES]
+
+
+def test_what_was_not_asked_for_is_not_judged() -> None:
+    _, checks = run_probe_rules(HEALTHY, all_rules())
+    asked = [rule.code for rule in PROBE_RULES if rule.experiment == "gradients"]
+    assert [check.code for check in checks] == asked
 
 
 _values = st.lists(
@@ -82,6 +101,90 @@ _operators = st.sampled_from(
         "aten._softmax.default",
     ]
 )
+
+
+_losses = st.lists(st.floats(), max_size=5).map(tuple)
+_maybe = st.none() | st.floats()
+_counts = st.integers(0, 300)
+_statistics = st.builds(
+    InputStatistics,
+    name=st.sampled_from(["x", "target"]),
+    target=st.booleans(),
+    shape=st.lists(st.integers(0, 9), max_size=3).map(tuple),
+    dtype=st.sampled_from(["float32", "int64", "uint8"]),
+    mean=st.floats(),
+    standard_deviation=st.floats(),
+    minimum=st.floats(),
+    maximum=st.floats(),
+    elements=_counts,
+    nans=_counts,
+    infinities=_counts,
+    repeated_samples=_counts,
+    labels=st.dictionaries(st.integers(-3, 12), _counts, max_size=4),
+)
+
+
+def _experiments() -> st.SearchStrategy[Experiments]:
+    """Draw what experiments found, odd values among it."""
+    return st.builds(
+        Experiments,
+        asked=st.just(NAMES),
+        initial_loss=st.none()
+        | st.builds(
+            InitialLoss,
+            losses=_losses,
+            expected=_maybe,
+            prior=_maybe,
+            classes=_counts,
+            doubled=_maybe,
+        ),
+        overfit=st.none()
+        | st.builds(
+            Overfit,
+            samples=_counts,
+            attempts=st.lists(
+                st.builds(
+                    Attempt,
+                    learning_rate=st.floats(),
+                    losses=st.lists(st.floats(), min_size=1, max_size=4).map(tuple),
+                    reached=st.booleans(),
+                ),
+                min_size=1,
+                max_size=3,
+            ).map(tuple),
+            floor=st.floats(allow_nan=False),
+            steps=_counts,
+        ),
+        lr_range=st.none()
+        | st.builds(
+            LearningRateRange,
+            learning_rates=_losses,
+            losses=_losses,
+            smoothed=_losses,
+            steepest=_maybe,
+            valley=_maybe,
+            diverged=_maybe,
+        ),
+        isolation=st.none()
+        | st.builds(
+            Isolation,
+            compared=_counts,
+            leaks=st.lists(
+                st.builds(
+                    Leak,
+                    output=st.integers(-1, 5),
+                    samples=_counts,
+                    change=st.floats(),
+                    node=st.none() | st.integers(-1, 7),
+                ),
+                max_size=2,
+            ).map(tuple),
+            batch_statistics=st.booleans(),
+        ),
+        train_eval=st.none() | st.builds(TrainEval, train_losses=_losses, eval_losses=_losses),
+        input=st.none()
+        | st.builds(Inputs, tensors=st.lists(_statistics, max_size=3).map(tuple), samples=_counts),
+    )
 
 
 @st.composite
@@ -137,6 +240,7 @@ def _measurements(draw: st.DrawFn) -> Measured:
         data=draw(st.sampled_from(["user", "random"])),
         optimizer_given=draw(st.booleans()),
         outputs=draw(_positions),
+        experiments=draw(_experiments()),
     )
 
 

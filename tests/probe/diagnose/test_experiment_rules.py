@@ -161,7 +161,7 @@ def test_leaks_by_one_operation_are_one_finding_and_an_unknown_one_is_at_the_mod
     leaks = (Leak(0, 3, 0.1, 2), Leak(1, 3, 2.0, 2), Leak(2, 3, 0.1), Leak(3, 1, 0.1, 99))
     found = judge("batch-leak", measured(isolation=Isolation(4, leaks)))
     assert [each.location.line for each in found] == [11, 5]
-    assert "2.0 times of their size" in found[0].message
+    assert "2 times of their size" in found[0].message
 
 
 def test_independent_samples_pass_and_batch_statistics_are_not_judged() -> None:

@@ -131,4 +131,4 @@ class BatchLeak(ProbeRule):
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 1 else f"{share:.1f} times"
+    return f"{100 * share:.2g} %" if share < 1 else f"{share:.3g} times"

@@ -18,8 +18,9 @@ def unfinished(measured: Measured, name: str) -> str:
 def mean(values: Iterable[float]) -> float:
     """Return the mean of the values; NaN of none, and where one of them is not finite."""
     found = list(values)
-    total = math.fsum(found) if all(map(math.isfinite, found)) else math.nan
-    return total / len(found) if found else math.nan
+    if not found or not all(map(math.isfinite, found)):
+        return math.nan
+    return math.fsum(value / len(found) for value in found)  # their sum may be too large
 
 
 def loss(value: float) -> str:

@@ -149,7 +149,8 @@ def varies(losses: tuple[float, ...]) -> bool:
 def jumps(found: TrainEval) -> bool:
     """Return whether the loss is far higher in evaluation mode."""
     train, evaluated = mean(found.train_losses), mean(found.eval_losses)
-    spread = math.sqrt(mean((each - train) ** 2 for each in found.train_losses))
+    count = len(found.train_losses)
+    spread = math.hypot(*(each - train for each in found.train_losses)) / math.sqrt(count)
     return evaluated - train > max((RATIO - 1) * abs(train), SPREADS * spread)
 
 

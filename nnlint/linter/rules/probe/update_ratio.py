@@ -175,4 +175,4 @@ def _median(ratios: Iterable[float]) -> float:
 
 
 def _percent(ratio: float) -> str:
-    return f"{100 * ratio:.2g} %" if ratio < 10 else f"{ratio:.0f} times their size"
+    return f"{100 * ratio:.2g} %" if ratio < 10 else f"{ratio:.3g} times their size"
