@@ -59,7 +59,7 @@ except ImportError:  # Windows has no limits of this kind
     resource = None
 
 # Seconds of the processor for the attempts at one model; most that work need less than one.
-_ATTEMPTS_SECONDS = 2.0
+_ATTEMPTS_SECONDS = 3.0
 # Likewise for those at all models of a file that come to nothing; one attempt each is made still.
 _FUTILE_SECONDS = 4.0
 
