@@ -39,7 +39,7 @@ SEARCH_SECONDS = 8.0
 # Parameters of a model beyond which it is not run: a copy of it is made for that.
 MAX_RUN_PARAMETERS = 200_000_000
 # Seconds for the search of inputs that a run goes through with.
-RUN_SECONDS = 1.0
+RUN_SECONDS = 1.25
 # Seconds for the search of inputs where a graph is there already and only its shapes are wanted.
 SHAPE_SECONDS = 1.0
 

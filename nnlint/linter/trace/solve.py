@@ -48,7 +48,7 @@ MAX_RUNS = 120
 LARGE_RUNS = 12
 _BEFORE_ALL = 1 << 30
 # The time of a search that comes further and further, as a multiple of that of one that does not.
-MOST_TIMES = 4.0
+MOST_TIMES = 5.0
 # Runs that end in the very same error, after which no other argument is expected to help.
 MAX_ALIKE = 20
 # Seconds of processor time for the search, and for one run.
