@@ -157,7 +157,7 @@ class _Node:
         return Call(
             node=self.index,
             name=self.name,
-            function=self.declared.function,
+            function=_lenient(self.declared.function),
             arguments=tuple(arguments),
             keywords=keywords,
             region=self.node.region,
@@ -233,3 +233,15 @@ def _slots(values: list[Any]) -> Iterator[int]:
             yield value.index
         elif isinstance(value, list):
             yield from _slots(value)
+
+
+def _lenient(function: OpOverload[..., Any]) -> OpOverload[..., Any]:
+    """Return what runs in place of an operator that depends on how its operand lies in memory.
+
+    Export leaves out a `contiguous()` that does nothing on the client's CPU. Attention on another
+    device, or on meta, lays its result out otherwise; `reshape` is the same view wherever one is
+    possible, and the copy that the user's `contiguous()` makes elsewhere.
+    """
+    if function is torch.ops.aten.view.default:
+        return torch.ops.aten.reshape.default
+    return function

@@ -309,3 +309,31 @@ def train(x, labels):
     measured = probing.replay(probing.capture_text(text))
     assert len(measured.losses) == 3
     assert all(parameter.gradient_rms[0] for parameter in measured.parameters)
+
+
+def test_a_view_of_attention_is_run_wherever_its_result_lies_otherwise() -> None:
+    text = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(64, 192)
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = (each.view(b, t, 4, 16).transpose(1, 2) for each in self.qkv(x).split(64, dim=2))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.head(y.transpose(1, 2).contiguous().view(b, t, c).mean(1))
+
+
+def train(x, labels):
+    net = Net()
+    F.cross_entropy(net(x), labels).backward()
+"""
+    measured = probing.replay(probing.capture_text(text))
+    assert len(measured.losses) == 3
